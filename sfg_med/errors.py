@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one error that a user's mistake raises: a single clear line, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SfgMedError(Exception):
+    """A mistake in the input, model or configuration.
+
+    Args:
+        where: the file, folder or option concerned.
+        expected: what should have been there.
+        found: what was there.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, where: str | Path, expected: str, found: str, remedy: str) -> None:
+        self.where = str(where)
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        super().__init__(where, expected, found, remedy)
+
+    def __str__(self) -> str:
+        line = f"{self.where}: expected {self.expected}, found {self.found}; {self.remedy}"
+        return " ".join(line.split())

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model reads and returns: tasks, label set, grid. Configuration and model files carry it; code never does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sfg_med.errors import SfgMedError
+
+PELVIS_LABELS = {"prostate": 1, "bladder": 2, "rectum": 3, "femoral_head_left": 4, "femoral_head_right": 5}
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """A synthesised image, such as a CT in Hounsfield units.
+
+    The network works in ``(value - offset) / scale``; files hold ``value``, rounded to ``dtype``.
+
+    Args:
+        name: task name; also the file name of the reference (``<case>/ct.nii.gz``) and the suffix of the output.
+        unit: unit of ``value``, for reports.
+        value_range: lowest and highest value kept, in ``unit``.
+        fill: value where nothing is known (air), in ``unit``.
+        offset: value that the network sees as 0.
+        scale: difference in ``unit`` that the network sees as 1.
+        dtype: NumPy data type of written files.
+        normalize: ``"fixed"`` uses offset and scale as they are; ``"zscore"`` takes each reference image's
+            own mean and standard deviation of its non-fill voxels (MR targets in arbitrary units).
+    """
+
+    name: str = "ct"
+    unit: str = "HU"
+    value_range: tuple[float, float] = (-1024.0, 3000.0)
+    fill: float = -1024.0
+    offset: float = 0.0
+    scale: float = 1000.0
+    dtype: str = "int16"
+    normalize: str = "fixed"
+    kind: str = "image"
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the network for this task."""
+        return 1
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """A segmentation: label names and their values in files; value 0 is background.
+
+    Args:
+        name: task name; also the file name of the reference (``<case>/seg.nii.gz``) and the suffix of the output.
+        labels: label name to value in files. Channel 0 of the network is background, channel ``i`` the i-th label.
+    """
+
+    name: str = "seg"
+    labels: Mapping[str, int] = field(default_factory=lambda: dict(PELVIS_LABELS))
+    kind: str = "labels"
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the network for this task: background and one for each label."""
+        return 1 + len(self.labels)
+
+
+Task = ImageTask | LabelTask
+_KINDS: dict[str, type[ImageTask] | type[LabelTask]] = {"image": ImageTask, "labels": LabelTask}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything about a model apart from its weights.
+
+    Args:
+        tasks: the tasks, in the order of the network's output channels.
+        spacing_mm: voxel size of the grid that the network works on, along R, A, S.
+        patch_size: sliding-window size in voxels, along R, A, S.
+        network: class name in ``sfg_med.networks`` and its keyword arguments.
+        input_name: file name of the input image (``<case>/mr.nii.gz``).
+    """
+
+    tasks: tuple[Task, ...] = (ImageTask(), LabelTask())
+    spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
+    patch_size: tuple[int, int, int] = (96, 96, 64)
+    network: Mapping[str, Any] = field(default_factory=dict)
+    input_name: str = "mr"
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Task name to number of output channels: the network's ``tasks`` argument."""
+        return {task.name: task.channels for task in self.tasks}
+
+    @property
+    def image_tasks(self) -> tuple[ImageTask, ...]:
+        """The synthesised images."""
+        return tuple(t for t in self.tasks if isinstance(t, ImageTask))
+
+    @property
+    def label_tasks(self) -> tuple[LabelTask, ...]:
+        """The segmentations."""
+        return tuple(t for t in self.tasks if isinstance(t, LabelTask))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "model specification") -> ModelSpec:
+        """Read what :meth:`to_dict` wrote (or the ``spec`` section of a config).
+
+        Raises:
+            SfgMedError: for an unknown key or task kind.
+        """
+        try:
+            values = dict(data)
+            values["tasks"] = tuple(_task(t) for t in values["tasks"])
+            for key in ("spacing_mm", "patch_size"):
+                values[key] = tuple(values[key])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SfgMedError(where, "a model specification", repr(error), "write it as docs/reference shows") from error
+
+
+def _task(data: Mapping[str, Any]) -> Task:
+    values = dict(data)
+    kind = _KINDS[values.get("kind", "image")]
+    if "value_range" in values:
+        low, high = values["value_range"]
+        values["value_range"] = (float(low), float(high))
+    return kind(**values)
+
+
+def make_spec(tasks: Sequence[Mapping[str, Any]], **values: Any) -> ModelSpec:
+    """Build a :class:`ModelSpec` from plain config values."""
+    return ModelSpec.from_dict({"tasks": tasks, **values}, where="config")
