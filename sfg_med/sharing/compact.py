@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From hard groups to a plain network: kernels sorted by group, only the blocks of W_eff that are not zero are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sfg_med.sharing.convolution import SharingConv
+from sfg_med.sharing.features import Features
+from sfg_med.sharing.groups import TaskGroups
+
+
+class CompactConv(nn.Module):
+    """A block-triangular convolution: each group of kernels reads only the channels that it may read.
+
+    Args:
+        layer: the convolution to compact.
+        kernels: for each block, indices of the kernels of ``layer``, in output order.
+        inputs: for each block, pairs of (position in the new input, channel of the old input) that it reads.
+    """
+
+    def __init__(self, layer: SharingConv, kernels: list[Tensor], inputs: list[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.reads: list[slice | Tensor] = []
+        for rows, (new, old) in zip(kernels, inputs, strict=True):
+            weight = layer.weight.detach()[rows]
+            if old.numel():
+                weight = weight[:, old]
+            else:  # a group that may read nothing here computes its bias: keep one channel, with weight zero
+                new, weight = torch.zeros(1, dtype=torch.long), torch.zeros_like(weight[:, :1])
+            self.reads.append(_as_slice(new))
+            self.weights.append(nn.Parameter(weight.clone()))
+            self.biases.append(nn.Parameter(_bias(layer)[rows].clone()))
+        self.convolve = _Convolve(layer)
+
+    def forward(self, features: Features) -> Features:
+        """``(B, C, *spatial)`` to ``(B, K, *spatial / stride)``, kernels in group order."""
+        (x,) = features.maps
+        blocks = [
+            self.convolve(_select(x, read), weight, bias)
+            for read, weight, bias in zip(self.reads, self.weights, self.biases, strict=True)
+        ]
+        return Features((blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1),))
+
+
+class _Convolve:
+    """A layer's plain convolution without the layer's weights (its class, strides and padding only)."""
+
+    def __init__(self, layer: SharingConv) -> None:
+        self.spatial_dims, self.stride, self.padding = layer.spatial_dims, layer.stride, layer.padding
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return SharingConv.convolve(self, x, weight, bias)  # type: ignore[arg-type]
+
+
+def _bias(layer: SharingConv) -> Tensor:
+    return torch.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias.detach()
+
+
+def _as_slice(index: Tensor) -> slice | Tensor:
+    first, last = int(index[0]), int(index[-1])
+    return slice(first, last + 1) if last - first + 1 == index.numel() else index
+
+
+def _select(x: Tensor, read: slice | Tensor) -> Tensor:
+    if isinstance(read, slice):
+        return x[:, read]
+    return x.index_select(1, read.to(x.device))
+
+
+def trace_inputs(network: nn.Module, run: Callable[[], Any]) -> dict[str, Tensor]:
+    """Find where the input channels of every sharing convolution come from, by running the network once.
+
+    Args:
+        network: a network of sharing convolutions.
+        run: calls the network on any input.
+
+    Returns:
+        For each layer ``(C, 2)`` long: index of the producing layer in the order of ``named_modules`` and its kernel;
+        an empty tensor for layers that read the image.
+    """
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, SharingConv)}
+    sources: dict[str, Tensor] = {}
+    hooks = []
+    for index, (name, layer) in enumerate(layers.items()):
+        origin = torch.tensor([[index, k] for k in range(layer.weight.shape[0])])
+
+        # The origins ride in the place of the memberships, which a decided network does not need to know its wiring.
+        def before(_: nn.Module, args: tuple[Features], name: str = name) -> tuple[Features]:
+            origins = args[0].membership
+            sources[name] = torch.empty(0, 2, dtype=torch.long) if origins is None else origins
+            return (Features(args[0].maps),)
+
+        def after(_: nn.Module, __: object, out: Features, origin: Tensor = origin) -> Features:
+            return Features(out.maps, origin)
+
+        hooks += [layer.register_forward_pre_hook(before), layer.register_forward_hook(after)]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sources
+
+
+def compact_convolutions(
+    network: nn.Module, run: Callable[[], Any], groups: TaskGroups, task: str | None
+) -> dict[str, tuple[CompactConv, Tensor]]:
+    """Compact every sharing convolution of a network.
+
+    Args:
+        network: the network; each kernel counts as in its likeliest (or fixed) group.
+        run: calls the network on any input.
+        groups: its groups.
+        task: keep only the kernels that serve this task; ``None`` keeps all.
+
+    Returns:
+        For each layer its compact convolution and the kept kernels in their new order.
+    """
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, SharingConv)}
+    chosen = [m.kernel_groups.probabilities().detach().argmax(-1).cpu() for m in layers.values()]
+    wanted = torch.ones(len(groups), dtype=torch.bool) if task is None else groups.holds[groups.tasks.index(task)]
+    orders = [_order(assignment, wanted) for assignment in chosen]
+    sources = trace_inputs(network, run)
+    result = {}
+    for (name, layer), assignment, order in zip(layers.items(), chosen, orders, strict=True):
+        new_input = _new_input(sources[name], orders, layer.weight.shape[1])
+        blocks = [order[assignment[order] == g] for g in range(len(groups))]
+        present = [(g, rows) for g, rows in enumerate(blocks) if rows.numel()]
+        inputs = []
+        for g, _ in present:
+            if sources[name].numel():
+                origin = sources[name][new_input]
+                producer = torch.stack([chosen[i][k] for i, k in origin.tolist()])
+                readable = groups.reads[g][producer] & wanted[producer]
+            else:
+                readable = torch.ones(len(new_input), dtype=torch.bool)
+            positions = readable.nonzero().flatten()
+            inputs.append((positions, new_input[positions]))
+        result[name] = (CompactConv(layer, [rows for _, rows in present], inputs), order)
+    return result
+
+
+def _order(assignment: Tensor, wanted: Tensor) -> Tensor:
+    order = torch.argsort(assignment, stable=True)
+    kept = order[wanted[assignment[order]]]
+    # A layer without any kernel for the task still needs a feature map; nobody reads its channel.
+    return kept if kept.numel() else order[:1]
+
+
+def _new_input(origins: Tensor, orders: list[Tensor], channels: int) -> Tensor:
+    """Old input channel at each position of the new input."""
+    if not origins.numel():
+        return torch.arange(channels)
+    positions = {tuple(pair): i for i, pair in enumerate(origins.tolist())}
+    layers = list(dict.fromkeys(origins[:, 0].tolist()))  # in the order of concatenation
+    return torch.tensor([positions[(layer, k)] for layer in layers for k in orders[layer].tolist()])
+

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stochastic and fixed convolution by the one formula: ``W_eff = W * (M_out R M_in^T)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sfg_med.sharing.features import Features
+from sfg_med.sharing.kernel_groups import KernelGroups
+
+CONVOLUTIONS = {2: nn.functional.conv2d, 3: nn.functional.conv3d}
+Size = int | Sequence[int]
+
+
+def as_tuple(size: Size, dims: int) -> tuple[int, ...]:
+    """One number or one for each axis, as a tuple."""
+    return (size,) * dims if isinstance(size, int) else tuple(size)
+
+
+class GroupedConvolution(Protocol):
+    """What networks rely on in a sharing convolution, whatever its form."""
+
+    weight: Tensor
+    kernel_groups: KernelGroups
+
+
+class SharingConv(nn.Module):
+    """A dense convolution whose kernels belong to groups of tasks.
+
+    With one-hot memberships the routing and the gradients of the weights are exactly those of stochastic filter
+    groups, one masked convolution for each group, at the cost of a single dense convolution (docs/explanation/one-formula.md).
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: input channels C.
+        out_channels: kernels K.
+        kernel_groups: groups of the K kernels.
+        kernel_size: one number or one for each axis; "same" padding.
+        stride: one number or one for each axis.
+        bias: add a learned constant to each kernel's output.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_groups: KernelGroups,
+        *,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.spatial_dims = spatial_dims
+        self.kernel_groups = kernel_groups
+        self.stride = as_tuple(stride, spatial_dims)
+        kernel = as_tuple(kernel_size, spatial_dims)
+        self.padding = tuple((k - 1) // 2 for k in kernel)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        # He initialisation with the leaky slope of the networks here (methods.md 1.6).
+        nn.init.kaiming_normal_(self.weight, a=0.01)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Plain convolution with this layer's stride and padding."""
+        return CONVOLUTIONS[self.spatial_dims](x, weight, bias, stride=self.stride, padding=self.padding)
+
+    def forward(self, features: Features) -> Features:
+        """``(B, C, *spatial)`` to ``(B, K, *spatial / stride)``."""
+        (x,) = features.maps
+        # Memberships are small and need full precision, whatever the convolution runs in.
+        with torch.autocast(x.device.type, enabled=False):
+            out = self.kernel_groups(x.shape[0])
+            weight = self.weight if features.membership is None else self.effective_weight(out, features.membership)
+        if weight.dim() == self.weight.dim():
+            return Features((self.convolve(x, weight, self.bias),), out)
+        return Features((self._convolve_each(x, weight),), out)
+
+    def effective_weight(self, out: Tensor, into: Tensor) -> Tensor:
+        """``W * (M_out R M_in^T)``: ``(K, C, *kernel)``, or ``(B, K, C, *kernel)`` for draws per sample."""
+        reads = self.kernel_groups.groups.reads.to(out)
+        mask = out @ reads @ into.transpose(-1, -2)
+        return self.weight * mask[(...,) + (None,) * self.spatial_dims]
+
+    def _convolve_each(self, x: Tensor, weight: Tensor) -> Tensor:
+        # One grouped convolution serves the samples' different kernels.
+        batch, kernels = weight.shape[:2]
+        folded = x.reshape(1, -1, *x.shape[2:])
+        bias = None if self.bias is None else self.bias.repeat(batch)
+        y = CONVOLUTIONS[self.spatial_dims](
+            folded, weight.flatten(0, 1), bias, stride=self.stride, padding=self.padding, groups=batch
+        )
+        return y.reshape(batch, kernels, *y.shape[2:])

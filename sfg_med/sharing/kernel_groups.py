@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The groups of one layer's kernels: learned, fixed, or some of each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from sfg_med.sharing.distribution import GroupDistribution, GroupInit, initial_probabilities
+from sfg_med.sharing.groups import TaskGroups
+from sfg_med.sharing.sampling import GroupPolicy, membership
+
+FREE = -1
+
+
+class KernelGroups(nn.Module):
+    """Membership of the K kernels of a layer in the G groups.
+
+    Args:
+        kernels: number of kernels K.
+        groups: the groups.
+        policy: the network's sampling rule.
+        init: start of p (see :func:`initial_probabilities`); ignored when ``fixed`` is given.
+        fixed: ``(K,)`` group indices of a layer that learns no groups, such as a head.
+    """
+
+    assignment: Tensor
+
+    def __init__(
+        self,
+        kernels: int,
+        groups: TaskGroups,
+        policy: GroupPolicy,
+        *,
+        init: GroupInit = "default",
+        fixed: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.groups = groups
+        self.policy = policy
+        self.distribution = (
+            GroupDistribution(initial_probabilities(groups, kernels, init)) if fixed is None else None
+        )
+        # A buffer, so that fixed groups travel with the weights.
+        self.register_buffer("assignment", torch.full((kernels,), FREE) if fixed is None else fixed.long().clone())
+        self._held: Tensor | None = None
+
+    def probabilities(self) -> Tensor:
+        """``(K, G)``: p of learned kernels, one-hot rows of fixed ones."""
+        chosen = one_hot(self.assignment.clamp_min(0), len(self.groups)).float()
+        if self.distribution is None:
+            return chosen
+        return torch.where((self.assignment >= 0)[:, None], chosen, self.distribution())
+
+    def forward(self, batch: int) -> Tensor:
+        """Membership for one forward pass: ``(K, G)``, or ``(B, K, G)`` for draws per sample."""
+        if self._held is not None:
+            return self._held
+        chosen = one_hot(self.assignment.clamp_min(0), len(self.groups)).float()
+        if self.distribution is None:
+            return chosen
+        drawn = membership(self.distribution(), self.policy, training=self.training, batch=batch)
+        return torch.where((self.assignment >= 0)[:, None], chosen, drawn)
+
+    def fix(self, assignment: Tensor) -> None:
+        """Fix the kernels to groups by index; :data:`FREE` (-1) frees a kernel to its learned p.
+
+        Raises:
+            ValueError: for a wrong length or an index outside the groups.
+        """
+        values = torch.as_tensor(assignment, device=self.assignment.device)
+        if values.shape != self.assignment.shape:
+            raise ValueError(f"expected {self.assignment.numel()} group indices, found shape {tuple(values.shape)}")
+        if values.is_floating_point() or ((values < FREE) | (values >= len(self.groups))).any():
+            raise ValueError(f"group indices must be integers from 0 to {len(self.groups) - 1} (or -1: free)")
+        if self.distribution is None and (values < 0).any():
+            raise ValueError("this layer learns no groups, so its kernels cannot be freed")
+        self.assignment.copy_(values)
+
+    @torch.no_grad()
+    def hold(self, rule: GroupPolicy | None) -> None:
+        """Keep one draw by this rule for all following passes; ``None`` lets go."""
+        self._held = None
+        if rule is None:
+            return
+        chosen = one_hot(self.assignment.clamp_min(0), len(self.groups)).float()
+        if self.distribution is None:
+            self._held = chosen
+            return
+        drawn = membership(self.distribution(), rule, training=True, batch=1)
+        self._held = torch.where((self.assignment >= 0)[:, None], chosen, drawn)
