@@ -1,1 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Metrics of synthesised images and organs, on plain arrays."""
+
+from sfg_med.metrics.case import Column, case_dice_mean, columns, score_task
+from sfg_med.metrics.cohort import bootstrap_interval, statistics, trivial_mae, voxel_counts
+from sfg_med.metrics.image import (
+    BONE_HU,
+    SYNTHRAD2023_RANGE,
+    SYNTHRAD2025_RANGE,
+    bone_mae,
+    masked_mae,
+    psnr_db,
+    ssim,
+)
+from sfg_med.metrics.ms_ssim import ms_ssim
+from sfg_med.metrics.organs import organ_dice, organ_hd95_mm, score_organs
+
+__all__ = [
+    "BONE_HU",
+    "SYNTHRAD2023_RANGE",
+    "SYNTHRAD2025_RANGE",
+    "Column",
+    "bone_mae",
+    "bootstrap_interval",
+    "case_dice_mean",
+    "columns",
+    "masked_mae",
+    "ms_ssim",
+    "organ_dice",
+    "organ_hd95_mm",
+    "psnr_db",
+    "score_organs",
+    "score_task",
+    "ssim",
+    "statistics",
+    "trivial_mae",
+    "voxel_counts",
+]
