@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``sfg-med predict`` does after its options are parsed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sfg_med.inference.inputs import find_jobs
+from sfg_med.inference.manifest import Record
+from sfg_med.inference.model_file import load_model
+from sfg_med.inference.model_path import find_model
+from sfg_med.inference.predictor import Predictor
+from sfg_med.inference.run import RunResult, run_cases
+
+INTERRUPTED = 130
+
+
+def predict(
+    source: Path, output: Path, model: Path | None, options: dict[str, Any], terminal: Terminal
+) -> int:
+    """Run the command.
+
+    Args:
+        source: image, folder or list.
+        output: output folder.
+        model: model file or folder, or None to look for one.
+        options: all options by name.
+        terminal: how to talk to the user.
+
+    Returns:
+        Exit code: 0 all done, 1 some case failed, 130 interrupted.
+    """
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    names = ("device", "precision", "samples", "seed", "overlap", "sw_batch_size", "labels_from")
+    loaded = load_model(find_model(model))
+    predictor = Predictor(loaded, **{name: options[name] for name in names})
+    jobs = find_jobs(source, output, loaded.spec)
+    part = (options["part_id"], options["num_parts"])
+    with terminal.progress(len(jobs[part[0] :: part[1]])) as advance, _sigterm_as_interrupt():
+        result = run_cases(
+            predictor,
+            jobs,
+            output,
+            options=options,
+            overwrite=options["overwrite"],
+            part=part,
+            progress=advance,
+        )
+    page = None if result.interrupted else _write_page(output)
+    terminal.summary(result, output, page)
+    if result.interrupted:
+        return INTERRUPTED
+    return 1 if result.failures else 0
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Talks to the user: a bar while it works, a table at the end.
+
+    Args:
+        as_json: the summary is JSON on stdout, for scripts.
+        quiet: nothing but failures.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+
+    @contextmanager
+    def progress(self, total: int) -> Iterator[Callable[[Record], None]]:
+        """Bar on stderr, where that is a terminal."""
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = self.quiet or not console.is_terminal
+        with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+            task = bar.add_task("predicting", total=total)
+            yield lambda record: bar.update(task, advance=1, description=record["case"][-40:])
+
+    def summary(self, result: RunResult, output: Path, page: Path | None) -> None:
+        """Counts, time, and one line for each failure."""
+        for record in result.failures:
+            typer.echo(f"failed: {record['case']}: {record['error']}", err=True)
+        if result.interrupted:
+            typer.echo("interrupted: the same call goes on with the cases that are left", err=True)
+        facts = _facts(result, output, page)
+        if self.as_json:
+            typer.echo(json.dumps(facts))
+        elif not self.quiet:
+            Console().print(_table(facts))
+
+
+def _facts(result: RunResult, output: Path, page: Path | None) -> dict[str, Any]:
+    seconds = [record["seconds"] for record in result.predicted]
+    return {
+        "cases": len(result.records),
+        "done": len(result.predicted),
+        "skipped": result.skipped,
+        "failed": len(result.failures),
+        "flagged": sum(bool(record["flags"]) for record in result.records),
+        "seconds_per_case": round(sum(seconds) / len(seconds), 2) if seconds else None,
+        "interrupted": result.interrupted,
+        "output": str(output),
+        "manifest": str(output / "manifest.json"),
+        "qc": str(page) if page else None,
+        "failures": [{"case": r["case"], "error": r["error"]} for r in result.failures],
+    }
+
+
+def _table(facts: dict[str, Any]) -> Table:
+    table = Table(title="sfg-med predict", show_header=False, title_justify="left")
+    for name in ("done", "skipped", "failed", "flagged", "seconds_per_case", "output", "qc"):
+        if facts[name] is not None:
+            table.add_row(name.replace("_", " "), str(facts[name]))
+    return table
+
+
+def _write_page(output: Path) -> Path | None:
+    """The pictures are an extra: without them the volumes are still good, so a failure is only said."""
+    try:
+        from sfg_med.report.prediction_page import write_qc_page
+
+        return write_qc_page(output)
+    except Exception as error:
+        typer.echo(
+            f"warning: {output / 'qc.html'} was not written: {' '.join(repr(error).split())[:300]}", err=True
+        )
+        return None
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Clusters end a job with SIGTERM: end it as Ctrl-C does, with the manifest written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

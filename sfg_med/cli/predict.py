@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sfg-med predict``: MR in, synthetic CT and organs out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_IN = typer.Option(
+    "--input", "-i", help="An image, a folder (walked through all levels), or a CSV list (column image)."
+)
+_OUT = typer.Option("--output", "-o", help="Folder for the results.")
+_MODEL = typer.Option(
+    "--model", "-m", help="Model file or bundle folder. Default: $SFG_MED_MODEL, models/model.safetensors."
+)
+_PRECISION = typer.Option(help="auto, fp32, bf16 or fp16. auto: bf16 where the hardware has it.")
+_SAMPLES = typer.Option(min=1, help="Draws of the kernels' groups. With N > 1 also writes uncertainty maps.")
+_LABELS = typer.Option(
+    help="With --samples: mean (of the probabilities) or mode (of the passes, as in the paper)."
+)
+
+
+def command(
+    source: Annotated[Path, _IN],
+    output: Annotated[Path, _OUT],
+    model: Annotated[Path | None, _MODEL] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, _PRECISION] = "auto",
+    samples: Annotated[int, _SAMPLES] = 1,
+    seed: Annotated[int, typer.Option(help="Start of the random numbers for --samples.")] = 0,
+    labels_from: Annotated[str, _LABELS] = "mean",
+    overlap: Annotated[float, typer.Option(min=0.0, max=0.95, help="Part that sliding windows share.")] = 0.5,
+    sw_batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 1,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict finished cases again.")] = False,
+    num_parts: Annotated[int, typer.Option(min=1, help="Share the cases among this many processes.")] = 1,
+    part_id: Annotated[int, typer.Option(min=0, help="Which part this process takes, from 0.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
+) -> None:
+    """Predict synthetic CT and organs for one MR or a cohort. For research only, not for clinical use."""
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in locals().items()}
+    from sfg_med.cli._predict import Terminal, predict
+
+    if part_id >= num_parts:
+        raise typer.BadParameter(f"{part_id} is not below --num-parts {num_parts}", param_hint="--part-id")
+    raise typer.Exit(predict(source, output, model, options, Terminal(as_json=as_json, quiet=quiet)))

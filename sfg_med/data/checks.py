@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is this a volume that can be worked with? Every "no" is one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfg_med.errors import SfgMedError
+
+# A whole body is two metres; more means that millimetres were taken for something else.
+MAX_EXTENT_MM = 3000.0
+MIN_SPACING_MM = 0.01
+
+
+def check_shape(path: Path, shape: tuple[int, ...], role: str) -> tuple[int, int, int]:
+    """Spatial shape of a volume that may have further axes of length one.
+
+    Args:
+        path: file, for the message.
+        shape: shape as stored.
+        role: what the file is ("MR"), for the message.
+
+    Raises:
+        SfgMedError: for an empty, two-dimensional or several-frame array.
+    """
+    if len(shape) < 3:
+        raise SfgMedError(
+            path, f"a 3D {role} volume", f"a {len(shape)}D image of shape {shape}", "stack the slices first"
+        )
+    if 0 in shape:
+        raise SfgMedError(path, f"a {role} volume", f"an empty one of shape {shape}", "export it again")
+    if any(length != 1 for length in shape[3:]):
+        raise SfgMedError(
+            path,
+            f"one 3D {role} volume",
+            f"several frames or channels (shape {shape})",
+            "give one frame a file",
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def check_zooms(path: Path, zooms: NDArray[np.floating]) -> None:
+    """Refuse a voxel size that is zero, negative or not a number.
+
+    Args:
+        path: file, for the message.
+        zooms: (3,) voxel size as stored, in any unit.
+    """
+    if not (np.all(np.isfinite(zooms)) and np.all(zooms > 0)):
+        found = f"a voxel size of {_numbers(zooms)}"
+        raise SfgMedError(path, "a positive voxel size along every axis", found, "correct the header")
+
+
+def check_affine(path: Path, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> None:
+    """Refuse a voxel-to-world matrix that cannot be inverted or has an impossible scale.
+
+    Args:
+        path: file, for the message.
+        affine: (4, 4) voxel to RAS millimetres.
+        shape: voxels along the three axes.
+    """
+    if not np.all(np.isfinite(affine)):
+        raise SfgMedError(path, "a finite affine", "NaN or Inf in it", "correct the header")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if np.any(spacing == 0) or abs(np.linalg.det(affine[:3, :3] / np.where(spacing > 0, spacing, 1))) < 1e-3:
+        raise SfgMedError(
+            path, "an affine that can be inverted", "a singular one", "correct the sform or qform"
+        )
+    extent = spacing * np.asarray(shape)
+    if np.any(spacing < MIN_SPACING_MM) or np.any(extent > MAX_EXTENT_MM):
+        found = f"voxels of {_numbers(spacing)} mm and a field of view of {_numbers(extent)} mm"
+        raise SfgMedError(
+            path, "the size of a patient", found, "correct the voxel size or its unit in the header"
+        )
+
+
+def check_values(path: Path, array: NDArray[np.generic], role: str, *, blank_ok: bool = False) -> None:
+    """Refuse NaN, Inf and (unless ``blank_ok``) an image of one value.
+
+    Args:
+        path: file, for the message.
+        array: (X, Y, Z) voxel values.
+        role: what the file is ("MR"), for the message.
+    """
+    low, high = array.min(), array.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        count = int(array.size - np.isfinite(array).sum())
+        raise SfgMedError(
+            path, "finite voxel values", f"{count} that are NaN, Inf or beyond float32", "repair the image"
+        )
+    if low == high and not blank_ok:
+        found = f"the value {low:g} in every voxel"
+        raise SfgMedError(path, f"a {role} image", found, "check the export: the image is blank")
+
+
+def check_dtype(path: Path, dtype: np.dtype) -> None:
+    """Refuse colour and complex voxels."""
+    if dtype.kind not in "iufb":
+        found = "colour voxels" if dtype.fields else f"voxels of type {dtype.name}"
+        raise SfgMedError(path, "one real number a voxel", found, "convert to a grey-scale magnitude image")
+
+
+def _numbers(values: NDArray[np.floating]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which images to predict, and what the results are called."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sfg_med.data.volumes import VOLUME_SUFFIXES, volume_stem, volume_suffix
+from sfg_med.errors import SfgMedError
+from sfg_med.inference.input_list import LIST_SUFFIXES, read_list
+from sfg_med.spec import ImageTask, ModelSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to predict.
+
+    Args:
+        case: name in ``manifest.json`` and ``cases.csv``.
+        source: the image.
+        stem: path of the results relative to the output folder, without ``_<task>.nii.gz``.
+        error: why it cannot be predicted; empty if it can.
+    """
+
+    case: str
+    source: Path
+    stem: str
+    error: str = ""
+
+
+def output_files(spec: ModelSpec, stem: str, samples: int) -> dict[str, str]:
+    """Output key (``ct``, ``seg``, ``ct_std``, ``seg_entropy``) to path relative to the output folder."""
+    keys = [task.name for task in spec.tasks]
+    if samples > 1:
+        keys += [f"{t.name}_{'std' if isinstance(t, ImageTask) else 'entropy'}" for t in spec.tasks]
+    return {key: f"{stem}_{key}.nii.gz" for key in keys}
+
+
+def find_jobs(source: Path, output: Path, spec: ModelSpec) -> list[Job]:
+    """List what a run works on, in the order of the case names.
+
+    Args:
+        source: an image, a folder (walked through all levels) or a CSV list of images.
+        output: the output folder; left out of the walk where it lies inside ``source``.
+        spec: the model: name of its input, which marks dataset folders, and of its outputs, which are no inputs.
+
+    Raises:
+        SfgMedError: if there is nothing to predict.
+    """
+    if not source.exists():
+        raise SfgMedError(source, "an image, a folder or a CSV list", "no such path", "check -i")
+    if source.is_dir():
+        jobs = [_job_in(source, file, spec) for file in _walk(source, output, spec)]
+    elif source.suffix.lower() in LIST_SUFFIXES:
+        jobs = [Job(name, file, name, error) for name, file, error in read_list(source)]
+    elif volume_suffix(source):
+        jobs = [Job(volume_stem(source), source, volume_stem(source))]
+    else:
+        found = f"a file named {source.suffix or 'without suffix'}"
+        remedy = (
+            f"give one of {', '.join((*VOLUME_SUFFIXES, *LIST_SUFFIXES))}; DICOM goes through sfg-med prepare"
+        )
+        raise SfgMedError(source, "an image, a folder or a CSV list", found, remedy)
+    if not jobs:
+        raise SfgMedError(
+            source,
+            f"images ({', '.join(VOLUME_SUFFIXES)})",
+            "none",
+            "check -i; DICOM goes through sfg-med prepare",
+        )
+    return sorted(_without_collisions(jobs, spec), key=lambda job: job.case)
+
+
+def _job_in(root: Path, file: Path, spec: ModelSpec) -> Job:
+    folder = file.parent.relative_to(root)
+    stem = (folder / volume_stem(file)).as_posix()
+    case = stem
+    if volume_stem(file) == spec.input_name:  # dataset layout: the folder is the case
+        case = folder.as_posix() if folder.parts else root.resolve().name
+    return Job(case, file, stem)
+
+
+def _walk(root: Path, output: Path, spec: ModelSpec) -> Iterator[Path]:
+    skipped = output.resolve()
+    seen: set[Path] = set()
+    for name, folders, files in os.walk(root, followlinks=True):
+        here = Path(name).resolve()
+        if here in seen or (here == skipped and here != root.resolve()):
+            folders.clear()  # a loop of links, or our own results
+            continue
+        seen.add(here)
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        yield from _images(Path(name), sorted(files), spec)
+
+
+def _images(folder: Path, names: list[str], spec: ModelSpec) -> list[Path]:
+    files = [folder / n for n in names if not n.startswith(".") and volume_suffix(Path(n))]
+    stems = {volume_stem(file) for file in files}
+    references = {"mask", *(task.name for task in spec.tasks)}
+    if spec.input_name in stems and stems & references:
+        return [file for file in files if volume_stem(file) == spec.input_name]
+    endings = tuple(f"_{key}" for key in output_files(spec, "", samples=2))
+    return [file for file in files if not volume_stem(file).endswith(endings)]
+
+
+def _without_collisions(jobs: list[Job], spec: ModelSpec) -> list[Job]:
+    """Inputs that would write the same file become one job with an error that names them all."""
+    groups: dict[str, list[Job]] = defaultdict(list)
+    for job in dict.fromkeys(jobs):
+        groups[job.stem].append(job)
+    return [group[0] if len(group) == 1 else _collision(group, spec) for group in groups.values()]
+
+
+def _collision(group: list[Job], spec: ModelSpec) -> Job:
+    names = " and ".join(str(job.source) for job in group)
+    written = output_files(spec, group[0].stem, 1)[spec.tasks[0].name]
+    error = SfgMedError(
+        names, "one input for each output", f"{len(group)} that would write {written}", "rename one of them"
+    )
+    return replace(group[0], error=str(error))

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``manifest.json`` and ``cases.csv`` of an output folder; docs/reference/manifest.md describes both."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sfg_med.data.atomic import write_json, write_text
+from sfg_med.errors import SfgMedError
+
+SCHEMA = "sfg_med.manifest/1"
+Record = dict[str, Any]
+
+
+def now() -> str:
+    """Time in UTC to the microsecond: it also decides which of two records of a case is the newer one."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Manifest:
+    """The records of all cases in an output folder, kept on disk after every change.
+
+    Args:
+        output: the output folder.
+        header: everything but the cases: versions, device, options, seed, model.
+        columns: numeric columns of ``cases.csv``.
+        part: index and number of parts where several processes share the work.
+    """
+
+    def __init__(
+        self, output: Path, header: dict[str, Any], columns: Iterable[str], part: tuple[int, int] = (0, 1)
+    ) -> None:
+        self._output = output
+        self._header = header
+        self._columns = list(columns)
+        index, count = part
+        self._part = output / f"manifest.part-{index}-of-{count}.json" if count > 1 else None
+        self._own: dict[str, Record] = _records([self._part]) if self._part else {}
+        self._known = self._merged()
+
+    def get(self, case: str) -> Record | None:
+        """The record of a case, from whatever call or part."""
+        return self._known.get(case)
+
+    def put(self, record: Record) -> None:
+        """Add or replace a case's record and write both files."""
+        self._own[record["case"]] = record
+        self._known[record["case"]] = record
+        self.save()
+
+    def save(self) -> None:
+        """Write both files; with parts, merge what the others have written so far."""
+        if self._part is None:
+            self._write_all({**_records(self._parts()), **self._known})
+            return
+        write_json(self._part, self._document(self._own))
+        # A part may end between our reading and our writing, so look again until nothing has changed: then
+        # whoever writes last has read everything.
+        state = None
+        while state != (state := self._state()):
+            self._write_all(self._merged())
+
+    def _write_all(self, records: dict[str, Record]) -> None:
+        ordered = {case: records[case] for case in sorted(records)}
+        write_json(self._output / "manifest.json", self._document(ordered))
+        write_text(self._output / "cases.csv", self._table(ordered.values()))
+
+    def _document(self, records: dict[str, Record]) -> dict[str, Any]:
+        cases = list(records.values())
+        done = sum(r["status"] == "done" for r in cases)
+        skipped = sum(bool(r["skipped"]) for r in cases)
+        summary = {"cases": len(cases), "done": done, "failed": len(cases) - done, "skipped": skipped}
+        return {"schema": SCHEMA, "updated": now(), **self._header, "summary": summary, "cases": cases}
+
+    def _table(self, records: Iterable[Record]) -> str:
+        rows = list(records)
+        extra = sorted({key for row in rows for key in row["measures"]} - set(self._columns))
+        columns = [*self._columns, *extra]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["case", "status", "seconds", *columns, "flags", "error"])
+        for row in rows:
+            seconds = "" if row["seconds"] is None else row["seconds"]
+            values = [row["measures"].get(column, "") for column in columns]
+            writer.writerow(
+                [row["case"], row["status"], seconds, *values, ";".join(row["flags"]), row["error"]]
+            )
+        return text.getvalue()
+
+    def _parts(self) -> list[Path]:
+        return sorted(self._output.glob("manifest.part-*-of-*.json"))
+
+    def _merged(self) -> dict[str, Record]:
+        return _records([self._output / "manifest.json", *self._parts()])
+
+    def _state(self) -> list[tuple[str, int]]:
+        return [(path.name, path.stat().st_mtime_ns) for path in self._parts()]
+
+
+def _records(paths: Iterable[Path]) -> dict[str, Record]:
+    """For each case the newest record of all files."""
+    newest: dict[str, Record] = {}
+    for path in paths:
+        for record in _cases(path):
+            former = newest.get(record["case"])
+            if former is None or record["finished"] >= former["finished"]:
+                newest[record["case"]] = record
+    return newest
+
+
+def _cases(path: Path) -> list[Record]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["cases"]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SfgMedError(
+            path, "a manifest of sfg-med predict", f"{error!r}", "delete it or choose another -o"
+        ) from error

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One volume in, every task's volume out, in the grid of the input. One model serves any number of volumes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
+from numpy.typing import NDArray
+
+from sfg_med.data.volumes import Volume
+from sfg_med.errors import SfgMedError
+from sfg_med.inference.devices import autocast, choose_device, choose_precision
+from sfg_med.inference.native_grid import NativeGrid
+from sfg_med.inference.passes import Passes, average_passes
+from sfg_med.spec import ImageTask, LabelTask
+from sfg_med.transforms import network_input
+
+if TYPE_CHECKING:
+    from sfg_med.inference.model_file import LoadedModel
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Prediction:
+    """Results of one volume, each (X, Y, Z) in its grid.
+
+    Args:
+        images: image task to float32 values in its unit, inside its value range.
+        labels: label task to label values as in files.
+        std: image task to float32 standard deviation over the passes in its unit; empty for one pass.
+        entropy: label task to float32 entropy in nats; empty for one pass.
+    """
+
+    images: dict[str, Array] = field(default_factory=dict)
+    labels: dict[str, Array] = field(default_factory=dict)
+    std: dict[str, Array] = field(default_factory=dict)
+    entropy: dict[str, Array] = field(default_factory=dict)
+
+
+class Predictor:
+    """Applies a model to volumes of any orientation, voxel size and shape.
+
+    Args:
+        model: network and specification.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (bf16 where the hardware has it), ``fp32``, ``bf16`` or ``fp16``.
+        overlap: part of the sliding window, 0 to below 1, that neighbours share.
+        sw_batch_size: windows computed at once.
+        samples: draws of the kernels' groups. With one, a stochastic network runs in its deterministic mode.
+        seed: start of the random numbers; each case has its own stream, whatever ran before it.
+        labels_from: ``mean`` takes the class with the highest mean probability over the draws, ``mode`` the
+            class that was the best in most draws, as the paper does.
+
+    Raises:
+        SfgMedError: for an unknown device or precision, or more than one sample of a deterministic network.
+
+    Example:
+        >>> predictor = Predictor(load_model(Path("models/model.safetensors")))  # doctest: +SKIP
+        >>> hu = predictor.predict(read_volume("mr.nii.gz")).images["ct"]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        overlap: float = 0.5,
+        sw_batch_size: int = 1,
+        samples: int = 1,
+        seed: int = 0,
+        labels_from: str = "mean",
+    ) -> None:
+        self.model = model
+        self.spec = model.spec
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.samples, self.seed, self.labels_from = samples, seed, labels_from
+        self._check(overlap, sw_batch_size)
+        self.network = model.network.eval().to(self.device)
+        self._overlap, self._sw_batch_size = overlap, sw_batch_size
+
+    def predict(self, volume: Volume, *, case: str = "") -> Prediction:
+        """Predict every task.
+
+        Args:
+            volume: the MR.
+            case: name that chooses the case's random numbers, together with the seed.
+
+        Returns:
+            Volumes in the grid of the input.
+        """
+        with torch.no_grad():
+            prepared = network_input(_as_tensor(volume), self.spec)
+            work_affine = np.asarray(prepared.affine, np.float64)
+            network_image = prepared.as_tensor().to(self.device)[None]
+            del prepared
+            passes = average_passes(
+                self._outputs(network_image, case), self.spec, vote=self.labels_from == "mode"
+            )
+            del network_image
+            return self._to_native(passes, work_affine, volume)
+
+    def _outputs(self, image: torch.Tensor, case: str) -> Iterator[torch.Tensor]:
+        if self.samples == 1:
+            yield self._slide(image)
+            return
+        generator = torch.Generator(device="cpu").manual_seed(_case_seed(self.seed, case))
+        for _ in range(self.samples):
+            # one draw holds for all windows: a draw for each window would show as seams
+            with self.network.posterior_draw(generator):
+                yield self._slide(image)
+
+    def _slide(self, image: torch.Tensor) -> torch.Tensor:
+        """(C, X, Y, Z) float32 output for a (1, 1, X, Y, Z) image."""
+        inferer = SlidingWindowInferer(
+            roi_size=self.spec.patch_size,
+            sw_batch_size=self._sw_batch_size,
+            overlap=self._overlap,
+            mode="gaussian",
+            cval=float(image.min()),
+        )
+        return inferer(image, self._window)[0]
+
+    def _window(self, window: torch.Tensor) -> torch.Tensor:
+        with autocast(self.precision, self.device):
+            output = self.network(window)
+        # a copy: MONAI weights the windows in place, and a network may return (a view of) its input
+        return output.to(torch.float32, copy=True)
+
+    def _to_native(self, passes: Passes, work_affine: Array, volume: Volume) -> Prediction:
+        x, y, z = volume.array.shape
+        grid = NativeGrid(volume.affine, (x, y, z))
+        result = Prediction()
+        for task in self.spec.tasks:
+            if isinstance(task, ImageTask):
+                self._restore_image(task, passes, work_affine, grid, result)
+            else:
+                self._restore_labels(task, passes, work_affine, grid, result)
+        return result
+
+    def _restore_image(
+        self, task: ImageTask, passes: Passes, work_affine: Array, grid: NativeGrid, result: Prediction
+    ) -> None:
+        def in_unit(values: torch.Tensor) -> torch.Tensor:
+            return (values[0] * task.scale + task.offset).clamp(*task.value_range)
+
+        mean = passes.mean.pop(task.name)
+        _check_finite(mean, task.name)
+        result.images[task.name] = grid.restore(mean, work_affine, in_unit, fill=task.fill, dtype=np.float32)
+        if self.samples > 1:
+            std = passes.std.pop(task.name)
+            result.std[task.name] = grid.restore(
+                std, work_affine, lambda values: values[0] * abs(task.scale), fill=0.0, dtype=np.float32
+            )
+
+    def _restore_labels(
+        self, task: LabelTask, passes: Passes, work_affine: Array, grid: NativeGrid, result: Prediction
+    ) -> None:
+        values = [0, *task.labels.values()]
+        dtype = np.uint8 if max(values) < 256 else np.uint16
+        table = torch.tensor(values, dtype=torch.int32, device=self.device)
+        _check_finite(passes.mean[task.name], task.name)
+        if self.samples > 1:
+            result.entropy[task.name] = grid.restore(
+                passes.entropy(task.name), work_affine, lambda maps: maps[0], fill=0.0, dtype=np.float32
+            )
+        scores = (passes.votes if self.labels_from == "mode" else passes.mean)[task.name]
+        result.labels[task.name] = grid.restore(
+            scores, work_affine, lambda maps: table[maps.argmax(dim=0)], fill=0.0, dtype=dtype
+        )
+
+    def _check(self, overlap: float, sw_batch_size: int) -> None:
+        if not 0 <= overlap < 1:
+            raise SfgMedError("--overlap", "0 or more and below 1", str(overlap), "0.5 is usual")
+        if sw_batch_size < 1 or self.samples < 1:
+            found = f"{min(sw_batch_size, self.samples)}"
+            raise SfgMedError("--samples and --sw-batch-size", "at least 1", found, "give a positive number")
+        if self.labels_from not in ("mean", "mode"):
+            raise SfgMedError("--labels-from", "mean or mode", repr(self.labels_from), "choose one of them")
+        if self.samples > 1 and not hasattr(self.model.network, "posterior_draw"):
+            remedy = "use --samples 1, or the stochastic model that this one was made from"
+            raise SfgMedError(
+                self.model.path, f"a stochastic network for --samples {self.samples}", "a plain one", remedy
+            )
+
+
+def _as_tensor(volume: Volume) -> MetaTensor:
+    array = np.ascontiguousarray(volume.array, np.float32)
+    return MetaTensor(torch.from_numpy(array)[None], affine=torch.as_tensor(volume.affine))
+
+
+def _check_finite(values: torch.Tensor, task: str) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise SfgMedError(
+            f"output {task}", "finite numbers from the network", "NaN or Inf", "use --precision fp32"
+        )
+
+
+def _case_seed(seed: int, case: str) -> int:
+    """63-bit seed from the case's name and nothing else, so that neither order nor sharding changes a result."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{case}".encode()).digest()[:8], "big") >> 1

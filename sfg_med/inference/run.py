@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predict many cases: skip what is finished, go on after failures, keep the manifest up to date."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfg_med import __version__
+from sfg_med.errors import SfgMedError
+from sfg_med.inference.case import finished_record, predict_case
+from sfg_med.inference.devices import describe_device
+from sfg_med.inference.inputs import Job
+from sfg_med.inference.manifest import Manifest, Record
+from sfg_med.inference.measures import measure_columns
+from sfg_med.inference.predictor import Predictor
+
+
+@dataclass
+class RunResult:
+    """What one call did.
+
+    Args:
+        records: record of every case that this call worked on or found finished.
+        interrupted: whether it was stopped from outside (Ctrl-C, SIGTERM).
+    """
+
+    records: list[Record] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def failures(self) -> list[Record]:
+        """Records of failed cases."""
+        return [r for r in self.records if r["status"] == "failed"]
+
+    @property
+    def skipped(self) -> int:
+        """How many cases were finished before."""
+        return sum(r["skipped"] for r in self.records)
+
+    @property
+    def predicted(self) -> list[Record]:
+        """Records of cases that this call predicted."""
+        return [r for r in self.records if r["status"] == "done" and not r["skipped"]]
+
+
+def run_cases(
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    output: Path,
+    *,
+    options: dict[str, Any],
+    overwrite: bool = False,
+    part: tuple[int, int] = (0, 1),
+    progress: Callable[[Record], None] = lambda record: None,
+) -> RunResult:
+    """Predict every case of a part.
+
+    Args:
+        predictor: the loaded model.
+        jobs: all cases, of all parts.
+        output: the output folder.
+        options: options of the call, for the manifest.
+        overwrite: predict again what is finished.
+        part: index (from 0) and number of parts; a part takes every N-th case.
+        progress: called after each case.
+
+    Raises:
+        SfgMedError: if finished cases come from another model, or nothing can be written.
+    """
+    index, count = part
+    own = jobs[index::count]
+    manifest = _open_manifest(predictor, output, options, part)
+    if not overwrite:
+        _check_same_model(predictor, own, manifest, output)
+    result = RunResult()
+    try:
+        for job in own:
+            former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case))
+            record = former or predict_case(predictor, job, output)
+            result.records.append(record)
+            manifest.put(record)
+            progress(record)
+    except KeyboardInterrupt:
+        result.interrupted = True
+    manifest.save()
+    return result
+
+
+def _open_manifest(
+    predictor: Predictor, output: Path, options: dict[str, Any], part: tuple[int, int]
+) -> Manifest:
+    header = {
+        "versions": versions(),
+        "device": {
+            "name": str(predictor.device),
+            "description": describe_device(predictor.device),
+            "threads": torch.get_num_threads(),
+            "precision": predictor.precision,
+        },
+        "options": options,
+        "seed": predictor.seed,
+        "model": {
+            "path": str(predictor.model.path),
+            "sha256": predictor.model.sha256,
+            "spec": predictor.spec.to_dict(),
+        },
+    }
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        manifest = Manifest(output, header, measure_columns(predictor.spec), part)
+        manifest.save()
+    except OSError as error:
+        raise SfgMedError(
+            output, "a folder to write to", error.strerror or repr(error), "choose another -o"
+        ) from error
+    return manifest
+
+
+def _check_same_model(predictor: Predictor, jobs: Sequence[Job], manifest: Manifest, output: Path) -> None:
+    """Refuse to mix the results of two models in one folder."""
+    for job in jobs:
+        former = manifest.get(job.case)
+        if former and former["status"] == "done" and former["model_sha256"] != predictor.model.sha256:
+            found = f"case {job.case} predicted by another model ({former['model_sha256'][:12]})"
+            raise SfgMedError(output, "results of this model only", found, "use --overwrite or another -o")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes a result."""
+    found = {"sfg_med": __version__, "python": platform.python_version()}
+    for name in ("torch", "monai", "numpy", "nibabel", "SimpleITK"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
