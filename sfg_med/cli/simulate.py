@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sfg-med simulate``: paired MR, CT, organ labels and body mask of simulated male pelvises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from sfg_med.errors import SfgMedError
+
+
+def command(
+    out: Path = typer.Option(..., "--out", "-o", help="Data set folder; made if absent."),
+    cases: int = typer.Option(..., "--cases", "-n", help="Number of cases."),
+    seed: int = typer.Option(
+        0, "--seed", help="Same seed, same men; case i does not depend on the number of cases."
+    ),
+    spacing: str = typer.Option(
+        "3", "--spacing", help="Voxel size in mm: one number, or three as 1.5,1.5,3."
+    ),
+    jobs: int = typer.Option(1, "--jobs", help="Processes that simulate at the same time."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Simulate finished cases again."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
+) -> None:
+    """Simulate paired MR, CT, organ labels and body mask of male pelvises, in data set layout."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from sfg_med.data.simulation import simulate_dataset
+
+    voxel = parse_spacing(spacing)
+    columns = (TextColumn("simulate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
+        task = bar.add_task("simulate", total=max(cases, 1))
+        result = simulate_dataset(
+            out,
+            cases,
+            seed,
+            spacing_mm=voxel,
+            jobs=jobs,
+            overwrite=overwrite,
+            progress=lambda name, new: bar.advance(task),
+        )
+    if not quiet:
+        typer.echo(
+            f"{len(result.written)} simulated, {len(result.skipped)} were there already: {result.folder}"
+        )
+
+
+def parse_spacing(text: str) -> tuple[float, ...]:
+    """One or three numbers, parted by commas or spaces, as three.
+
+    Raises:
+        SfgMedError: for anything else.
+    """
+    try:
+        values = tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3):
+        raise SfgMedError("--spacing", "one or three numbers in mm", repr(text), "write 3 or 1.5,1.5,3")
+    return values * 3 if len(values) == 1 else values

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paired MR, CT and organ labels of simulated male pelvises; nothing in it comes from a real patient."""
+
+from sfg_med.data.simulation.case import SimulatedCase, simulate_case
+from sfg_med.data.simulation.dataset import DatasetResult, simulate_dataset
+
+__all__ = ["DatasetResult", "SimulatedCase", "simulate_case", "simulate_dataset"]

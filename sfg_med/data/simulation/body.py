@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outline of the body: fascia around the muscles, skin outside it, gluteal cleft, thighs, genitals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfg_med.data.simulation.man import Man
+from sfg_med.data.simulation.noise import Array
+from sfg_med.data.simulation.shapes import Points, ellipsoid, ramp, smooth_max, smooth_min, table, tube
+from sfg_med.data.simulation.space import Box, Space, whole
+
+# Half width, front and back of the fascia of the trunk (mm) at heights z.
+_Z = (-60.0, -20.0, 20.0, 60.0, 110.0)
+_WIDTH = (160.0, 163.0, 158.0, 152.0, 149.0)
+_FRONT = (58.0, 62.0, 70.0, 77.0, 80.0)
+_BACK = (-88.0, -96.0, -101.0, -101.0, -99.0)
+_PENIS = ((0, 6, -56), (0, 30, -60), (0, 62, -52), (4, 84, -64), (7, 92, -90))
+_PENIS_RADII = (9.0, 11.0, 12.0, 12.5, 12.0)
+
+
+def _superellipse(p: tuple[Array, Array], centre: Array, half: tuple[Array, Array], power: float) -> Array:
+    """First-order distance to ``|x/a|^n + |(y - c)/b|^n = 1`` in the axial plane."""
+    u = np.abs(p[0]) / half[0] + np.float32(1e-4)
+    v = np.abs(p[1] - centre) / half[1] + np.float32(1e-4)
+    un, vn = u ** np.float32(power - 1), v ** np.float32(power - 1)
+    gauge = (un * u + vn * v) ** np.float32(1 / power)
+    slope = np.hypot(un / half[0], vn / half[1]) * gauge ** np.float32(1 - power)
+    return np.asarray((gauge - 1) / np.maximum(slope, np.float32(1e-4)), np.float32)
+
+
+def _trunk(p: Points) -> Array:
+    x, y, z = p
+    front, back = table(z, _Z, _FRONT), table(z, _Z, _BACK)
+    sides = _superellipse((x, y), (front + back) / 2, (table(z, _Z, _WIDTH), (front - back) / 2), 2.7)
+    perineum = np.float32(0.97) * (-60 + np.float32(0.22) * y - z)
+    return smooth_max(sides, perineum, 14.0)
+
+
+def _thigh(p: Points) -> Array:
+    x, y, z = p
+    centre_x, centre_y = 93 - 0.06 * (-60 - z), table(z, (-120, -50, 0), (-3, -12, -18))
+    wide, deep = table(z, (-120, -50, 0), (67, 72, 66)), table(z, (-120, -50, 0), (67, 74, 74))
+    tilted = x - centre_x - np.float32(0.10) * (y - centre_y)  # the inner thighs diverge backward
+    return np.maximum(_superellipse((tilted, y), centre_y, (wide, deep), 2.3), z - 5)
+
+
+class Body:
+    """Distances to the fascia and to the skin for every voxel.
+
+    Args:
+        space: the man's coordinates.
+        man: his parameters.
+    """
+
+    def __init__(self, space: Space, man: Man) -> None:
+        self.box: Box = whole(space)
+        p = space.points
+        both = (np.abs(p[0]), p[1], p[2])
+        fascia = smooth_min(_trunk(p), _thigh(both), 10.0)
+        self.fascia = smooth_max(fascia, np.float32(man.table_mm + 9) - p[1], 18.0)
+        thick = self._fat(p, man) * (1 + np.float32(0.10) * space.noise("fat", 80.0))
+        skin = smooth_max(self.fascia - thick, np.float32(man.table_mm) - p[1], 16.0)
+        self.genitals = self._genitals(p)
+        skin = smooth_min(skin, self.genitals, 8.0)
+        self.skin = np.maximum(skin, -self._cleft(p, man))
+
+    @staticmethod
+    def _fat(p: Points, man: Man) -> Array:
+        """Thickness of the subcutaneous fat: thick on belly and buttocks, thin on the thighs' fronts and insides."""
+        x, y, z = p
+        front, outer = ramp(y, 20, 70), ramp(np.abs(x), 60, 140)
+        upper = ramp(z, -80, 10)
+        belly = 0.30 + (man.belly - 0.30) * ramp(z, -60, 45)
+        buttock = 0.55 + 0.65 * ramp(z, -100, -30)
+        thick = front * belly + (1 - front) * (outer * (0.55 + 0.45 * upper) + (1 - outer) * buttock)
+        return np.asarray(man.fat_mm * thick, np.float32)
+
+    @staticmethod
+    def _cleft(p: Points, man: Man) -> Array:
+        x, y, z = p
+        depth = table(z, (-90, -60, 0, 30, 45), (62, 50, 30, 8, -10))
+        bottom = y - (np.float32(man.table_mm) + depth)
+        opening = np.float32(0.5) + 5 * np.exp((man.table_mm - y) / np.float32(5.0))
+        opening = opening + np.float32(0.12) * np.clip(-58 - z, 0, 60)
+        return np.maximum(np.abs(x) - opening, bottom)
+
+    @staticmethod
+    def _genitals(p: Points) -> Array:
+        scrotum = ellipsoid(p, (2, 52, -92), (36, 30, 30))
+        return smooth_min(scrotum, tube(p, _PENIS, [r + 4 for r in _PENIS_RADII]), 8.0)
+
+
+def penis(p: Points) -> Array:
+    """Distance to the erectile bodies, from the bulb in the perineum to the front."""
+    return tube(p, _PENIS, _PENIS_RADII)
+
+
+def testis(p: Points) -> Array:
+    """Distance to a testis, for lateral-positive x."""
+    return ellipsoid(p, (18, 50, -95), (13, 17, 20))

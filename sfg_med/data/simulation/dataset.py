@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of simulated cases: resumable, atomic, the same whatever the number of cases or processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from sfg_med import __version__
+from sfg_med.data.simulation.case import check_seed, check_spacing, simulate_case
+from sfg_med.errors import SfgMedError
+
+FILES = ("mr", "ct", "seg", "mask")
+RECORD = "simulation.json"
+SPLITS = "splits.json"
+Progress = Callable[[str, bool], None]
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """What :func:`simulate_dataset` did.
+
+    Args:
+        folder: the data set.
+        written: names of the cases simulated now.
+        skipped: names of the cases that were there already.
+    """
+
+    folder: Path
+    written: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def simulate_dataset(
+    out: str | Path,
+    cases: int,
+    seed: int,
+    *,
+    spacing_mm: Sequence[float] = (3.0, 3.0, 3.0),
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> DatasetResult:
+    """Write ``cases`` simulated men to ``out/case000/{mr,ct,seg,mask}.nii.gz``, with splits and provenance.
+
+    Args:
+        out: data set folder; made if absent.
+        cases: number of cases. Case i depends on ``(seed, i)`` only.
+        seed: a non-negative integer.
+        spacing_mm: voxel size along x, y, z.
+        jobs: processes that simulate at the same time.
+        overwrite: simulate finished cases again.
+        progress: called with a case's name and whether it was simulated now (False: it was there).
+
+    Raises:
+        SfgMedError: for impossible arguments, or if ``out`` holds another simulation and ``overwrite`` is off.
+    """
+    spacing = check_spacing(spacing_mm)
+    check_seed(seed)
+    for name, value in (("cases", cases), ("jobs", jobs)):
+        if value < 1:
+            raise SfgMedError(name, "a number of at least 1", str(value), f"choose a larger --{name}")
+    folder = _make_folder(Path(out))
+    record = _open_record(folder, seed, spacing, overwrite)
+    names = [f"case{i:03d}" for i in range(cases)]
+    _write_json(folder / SPLITS, split_names(names))
+    todo, skipped = {}, []
+    for number, name in enumerate(names):
+        if _is_finished(folder / name, record["cases"].get(name)) and not overwrite:
+            skipped.append(name)
+            if progress is not None:
+                progress(name, False)
+        else:
+            todo[name] = (folder / name, seed, number, spacing)
+    for name, parameters in _simulate_all(todo, jobs):
+        record["cases"][name] = parameters
+        _write_json(folder / RECORD, record)
+        if progress is not None:
+            progress(name, True)
+    return DatasetResult(folder, tuple(todo), tuple(skipped))
+
+
+def split_names(names: Sequence[str]) -> dict[str, list[str]]:
+    """Split case names about 70/15/15 into train, validation, test; at least one of each from three cases on."""
+    n = len(names)
+    held = max(1, round(0.15 * n))
+    test = held if n >= 3 else 0
+    validation = held if n >= 2 else 0
+    train = n - validation - test
+    return {
+        "train": list(names[:train]),
+        "validation": list(names[train : train + validation]),
+        "test": list(names[train + validation :]),
+    }
+
+
+def _make_folder(folder: Path) -> Path:
+    if folder.exists() and not folder.is_dir():
+        raise SfgMedError(folder, "a folder to write to", "a file", "choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SfgMedError(
+            folder, "a folder that can be made", error.strerror or "an error", "choose another --out"
+        ) from error
+    return folder
+
+
+def _open_record(folder: Path, seed: int, spacing: tuple[float, ...], overwrite: bool) -> dict[str, Any]:
+    """Read the provenance file, or start one; refuse to mix two simulations in one folder."""
+    fresh: dict[str, Any] = {
+        "kind": "SIMULATED",
+        "note": "Simulated from formulas by sfg_med; no real patient is in here. Not for clinical use.",
+        "version": __version__,
+        "seed": int(seed),
+        "spacing_mm": list(spacing),
+        "cases": {},
+    }
+    path = folder / RECORD
+    if overwrite or not path.exists():
+        return fresh
+    try:
+        found = json.loads(path.read_text())
+        same = all(found[key] == fresh[key] for key in ("version", "seed", "spacing_mm")) and isinstance(
+            found["cases"], dict
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        same, found = False, {}
+    if not same:
+        asked = f"version {__version__}, seed {seed}, spacing {list(spacing)}"
+        was = f"version {found.get('version')}, seed {found.get('seed')}, spacing {found.get('spacing_mm')}"
+        raise SfgMedError(path, asked, was, "use --overwrite or another --out")
+    return dict(found)
+
+
+def _is_finished(folder: Path, parameters: Any) -> bool:
+    return bool(parameters) and all((folder / f"{name}.nii.gz").is_file() for name in FILES)
+
+
+def _simulate_all(
+    todo: Mapping[str, tuple[Path, int, int, tuple[float, float, float]]], jobs: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if jobs == 1 or len(todo) <= 1:
+        for name, arguments in todo.items():
+            yield name, _write_case(*arguments)
+        return
+    # Spawned, not forked: the parent may hold threads of torch or BLAS.
+    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(_write_case, *arguments): name for name, arguments in todo.items()}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+
+def _write_case(folder: Path, seed: int, number: int, spacing: tuple[float, float, float]) -> dict[str, Any]:
+    import nibabel as nib
+
+    case = simulate_case((seed, number), spacing)
+    folder.mkdir(exist_ok=True)
+    for name in FILES:
+        image = nib.Nifti1Image(getattr(case, name), case.affine)
+        image.set_sform(case.affine, code=1)
+        image.set_qform(case.affine, code=1)
+        image.header.set_xyzt_units("mm")
+        image.header["descrip"] = f"SIMULATED sfg_med {__version__}".encode()
+        final = folder / f"{name}.nii.gz"
+        partial = folder / f".{name}.{os.getpid()}.partial.nii.gz"
+        try:
+            nib.save(image, partial)
+            os.replace(partial, final)
+        finally:
+            partial.unlink(missing_ok=True)
+    return case.parameters
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

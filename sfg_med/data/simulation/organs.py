@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bladder, prostate, seminal vesicles, rectum and anal canal: distances in template coordinates (mm)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline, PchipInterpolator
+
+from sfg_med.data.simulation.man import Man
+from sfg_med.data.simulation.noise import Array, Streams
+from sfg_med.data.simulation.shapes import Point, Points, ellipsoid, ramp, smooth_max, tube
+
+RECTUM_TOP_MM = 58.0  # where the rectum turns into the sigmoid colon
+
+
+def bladder(p: Points, man: Man) -> Array:
+    """Distance to the outer wall of the bladder: flatter on top, lowest point at the neck."""
+    centre, radii = man.bladder_centre_mm, man.bladder_radii_mm
+    body = ellipsoid(p, centre, radii)
+    tilt = (p[1] - np.float32(centre[1])) * np.float32(0.25)
+    dome = p[2] - np.float32(centre[2] + 0.86 * radii[2]) - tilt
+    return smooth_max(body, np.asarray(dome, np.float32), 8.0)
+
+
+def bladder_wall_mm(man: Man) -> float:
+    """Thickness of the bladder's wall: thick when empty."""
+    return float(np.clip(4.6 - 0.9 * np.log(man.bladder_ml / 40.0), 2.2, 4.8))
+
+
+def prostate(p: Points, man: Man) -> Array:
+    """Distance to the prostate: a chestnut, narrow at the apex, slightly hollow behind."""
+    (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    up = np.clip((p[2] - np.float32(cz)) / np.float32(rz), -1, 1)
+    taper = 1 + np.float32(0.20) * up
+    groove = np.float32(0.09 * ry) * np.exp(-(((p[0] - np.float32(cx)) / np.float32(0.35 * rx)) ** 2))
+    y = p[1] - np.float32(cy)
+    y = y - groove * ramp(y, 0.0, -0.6 * ry)
+    moved = ((p[0] - np.float32(cx)) / taper, y / taper, p[2] - np.float32(cz))
+    return np.asarray(ellipsoid(moved, (0, 0, 0), (rx, ry, rz)) * taper, np.float32)
+
+
+def transition_zone(p: Points, man: Man) -> Array:
+    """Distance to transition and central zone: in front of and above the peripheral zone, larger in large glands."""
+    (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    share = np.clip(0.62 + 0.0022 * (man.prostate_ml - 20.0), 0.6, 0.8)
+    centre = (cx, cy + (0.95 - share) * ry, cz + (0.9 - share) * rz)
+    return ellipsoid(p, centre, (share * rx, share * 1.02 * ry, share * 1.05 * rz))
+
+
+def front_stroma(p: Points, man: Man) -> Array:
+    """Distance to the anterior fibromuscular stroma."""
+    (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    return ellipsoid(p, (cx, cy + 0.92 * ry, cz), (0.55 * rx, 0.22 * ry, 0.85 * rz))
+
+
+def urethra(p: Points, man: Man) -> Array:
+    """Distance to the urethra, from the bladder neck through the prostate to the bulb."""
+    (cx, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    points = (
+        (cx, cy + 0.15 * ry, cz + rz),
+        (cx, cy - 0.05 * ry, cz),
+        (cx, cy + 0.1 * ry, cz - rz),
+        (0, 8, -56),
+    )
+    return tube(p, points, (3.0, 2.6, 2.4, 2.4))
+
+
+def seminal_vesicle(p: Points, man: Man) -> Array:
+    """Distance to a seminal vesicle (x lateral): a lobed sac behind the bladder's base."""
+    (_, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    y, z = cy - 0.75 * ry, cz + 0.86 * rz
+    points = ((4, y, z), (13, y - 3, z + 4), (22, y - 5, z + 7), (32, y - 9, z + 13))
+    return tube(p, points, (3.5, 5.2, 5.8, 4.2))
+
+
+@dataclass(frozen=True)
+class Gut:
+    """A tube with a smooth centre line that rises monotonically.
+
+    Args:
+        points: centre line, ``(n, 3)`` mm, ascending z.
+        radii: outer radii, ``(n,)`` mm.
+    """
+
+    points: np.ndarray
+    radii: np.ndarray
+
+    def distance(self, p: Points) -> Array:
+        """Signed distance to the outer wall."""
+        return tube(p, [tuple(q) for q in self.points], [float(r) for r in self.radii])
+
+    def height(self, p: Points) -> Array:
+        """How far in front of the centre line a position is, in radii: gas collects above (supine)."""
+        z = self.points[:, 2]
+        middle = np.interp(p[2], z, self.points[:, 1])
+        radius = np.interp(p[2], z, self.radii)
+        return np.asarray((p[1] - middle) / radius, np.float32)
+
+
+def rectum_course(man: Man, streams: Streams) -> Gut:
+    """Course of the rectum: behind the prostate, then along the hollow of the sacrum.
+
+    Its front wall touches the prostate with 2 mm of fat between (Denonvilliers' fascia).
+    """
+    rng = streams("rectum")
+    (_, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    back, r = cy - ry, man.ampulla_mm
+    low, middle, high = 9.5, 0.78 * r, r
+    side = rng.normal(0.0, (1.5, 3.0, 6.0, 8.0))
+    nodes = np.array(
+        [
+            (0.0, back - low - 1.0, cz - 0.80 * rz),
+            (side[0], back - middle - 2.0, cz + 0.05 * rz),
+            (side[1], min(back - high - 5.0, -42.0), cz + 1.15 * rz),
+            (side[2], -57.0 + 0.2 * r, 34.0),
+            (side[3], -44.0, RECTUM_TOP_MM + 6),
+        ]
+    )
+    nodes[2, 2] = min(nodes[2, 2], 20.0)
+    radii = np.array([low, middle, high, 0.80 * r + 1.5, 0.62 * r + 3.0])
+    t = np.linspace(0, 1, 5)
+    fine = np.linspace(0, 1, 21)
+    points = CubicSpline(t, nodes, bc_type="natural")(fine)
+    points[:, 2] = PchipInterpolator(t, nodes[:, 2])(fine)
+    return Gut(points, PchipInterpolator(t, radii)(fine))
+
+
+def anal_canal(p: Points, course: Gut) -> Array:
+    """Distance to the anal canal with its sphincters, from the end of the rectum to the skin."""
+    _, y, z = (float(v) for v in course.points[0])
+    end: Point = (0.0, y - 20.0, -84.0)
+    return tube(p, ((0, y, z), (0, y - 6, z - 12), end), (10.0, 12.5, 13.0))

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Soft structures around the organs: bowel loops, vessels, nerves, spermatic cords."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from sfg_med.data.simulation.noise import Array, Streams
+from sfg_med.data.simulation.shapes import Point, Points, tube
+
+
+@dataclass(frozen=True)
+class Line:
+    """A tube of one material on the right side, x lateral (mm)."""
+
+    tissue: str
+    points: tuple[Point, ...]
+    radii: tuple[float, ...]
+
+    def distance(self, p: Points) -> Array:
+        """Signed distance at lateral-positive positions."""
+        return tube(p, self.points, self.radii)
+
+
+LINES = (
+    # external iliac and femoral: the artery lies lateral and in front; fast flow is dark, slow flow is grey
+    Line(
+        "flow_void",
+        ((32, 8, 115), (54, 32, 60), (70, 58, 15), (74, 66, -20), (76, 52, -120)),
+        (5.5, 5, 5, 4.8, 4),
+    ),
+    Line(
+        "blood",
+        ((28, -4, 115), (46, 18, 60), (60, 48, 15), (63, 60, -20), (68, 44, -120)),
+        (7, 6.5, 6.5, 6.5, 5),
+    ),
+    Line("flow_void", ((30, -10, 110), (44, -28, 75), (50, -44, 45), (44, -52, 25)), (4, 3.5, 3, 2)),
+    Line("blood", ((36, -16, 105), (50, -36, 70), (56, -44, 40), (40, -40, 15)), (4.5, 4, 3, 2)),
+    Line("blood", ((48, -10, 45), (50, 4, 22), (52, 24, 2)), (2.2, 2, 2)),
+    Line("blood", ((46, -34, 12), (33, -12, -2), (24, 0, -16)), (2.2, 2, 1.8)),
+    Line("blood", ((10, 31, -22), (16, 29, -8), (30, 18, 4)), (2.4, 2.6, 2)),
+    Line("blood", ((112, 28, -70), (92, 44, -48), (72, 52, -34)), (2, 2.5, 3)),
+    Line("blood", ((82, 48, -60), (86, 22, -95), (90, 10, -125)), (3, 3, 3)),
+    Line("blood", ((38, 84, -75), (44, 78, -45), (62, 64, -26)), (2, 2.6, 3)),
+    Line("nerve", ((48, -56, 45), (78, -58, 10), (88, -52, -40), (88, -40, -125)), (4.5, 5, 5, 4.5)),
+    Line("nerve", ((62, 34, 60), (84, 60, 10), (88, 66, -25)), (2.5, 3, 2)),
+    Line("bladder_wall", ((12, 60, -90), (24, 72, -40), (44, 78, 4), (62, 66, 28)), (7, 6.5, 5, 3.5)),
+    Line("blood", ((13, 62, -85), (25, 72, -40), (44, 78, 2)), (2.2, 2, 1.6)),
+)
+
+
+def bowel_courses(streams: Streams, bladder_top_mm: float) -> list[tuple[np.ndarray, float]]:
+    """Random loops of small bowel and sigmoid colon above the bladder.
+
+    Args:
+        streams: the man's random streams.
+        bladder_top_mm: loops stay above this height in the middle.
+
+    Returns:
+        For each loop its centre line ``(n, 3)`` and radius, in mm.
+    """
+    rng = streams("bowel")
+    loops = []
+    floor = max(bladder_top_mm + 10.0, 30.0)
+    for row in range(9):
+        height = floor + 14.0 * (row // 2) + rng.uniform(-5, 8)
+        reach = float(np.clip(34 + 0.45 * (height - 30), 34, 62))
+        x = np.linspace(-reach, reach, 6) * rng.choice((-1, 1)) * rng.uniform(0.75, 1.0)
+        y = (-8.0 if row % 2 else 40.0) + rng.normal(0, 12, 6)
+        z = height + rng.normal(0, 9, 6)
+        nodes = np.stack([x, np.clip(y, -40, 58), z], axis=1)
+        line = CubicSpline(np.linspace(0, 1, 6), nodes)(np.linspace(0, 1, 16))
+        line[:, 2] = np.maximum(line[:, 2], floor - 6)
+        loops.append((line, float(rng.uniform(9.0, 14.5))))
+    return loops
+
+
+def sigmoid_course(streams: Streams, start: np.ndarray) -> np.ndarray:
+    """Centre line ``(n, 3)`` of the sigmoid colon from the end of the rectum toward the left iliac fossa."""
+    rng = streams("sigmoid")
+    nodes = np.array([start, (10.0, -34, 76), (14, -2, 86), (-28, -6, 82), (-62, 22, 92), (-82, 34, 118)])
+    nodes[1:] += rng.normal(0, 7, (5, 3))
+    return np.asarray(CubicSpline(np.linspace(0, 1, 6), nodes)(np.linspace(0, 1, 18)))

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tissues: relaxation times and proton density at 3 T, CT numbers, and the spin-echo equation.
+
+Sources of T1 and T2 at 3 T: muscle, blood, cartilage, nerve: Stanisz et al., MRM 54:507, 2005. Prostate, red marrow: de
+Bazelaire et al., Radiology 230:652, 2004. Fat, yellow marrow (as seen by fast spin echo): Gold et al., AJR 183:343,
+2004. Ranges over studies: Bojorquez et al., MRI 35:69, 2017. CT numbers: ICRU Report 44 compositions at 120 kV, as in
+Schneider et al., Phys Med Biol 41:111, 1996. Values without a source there (zones of the prostate, seminal vesicles,
+testis, bowel, stool) are choices within what clinical images show; docs/explanation/simulation.md marks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sfg_med.data.simulation.noise import Streams
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Physical properties of one tissue.
+
+    Args:
+        t1_ms: longitudinal relaxation time at 3 T.
+        t2_ms: transverse relaxation time at 3 T.
+        density: proton density, water = 1.
+        ct_hu: CT number.
+    """
+
+    t1_ms: float
+    t2_ms: float
+    density: float
+    ct_hu: float
+
+
+TISSUES: dict[str, Tissue] = {
+    "air": Tissue(1000.0, 1.0, 0.0, -1000.0),
+    "gas": Tissue(1000.0, 1.0, 0.0, -960.0),
+    "skin": Tissue(1100.0, 38.0, 0.70, 20.0),
+    "fat": Tissue(371.0, 133.0, 0.90, -102.0),
+    "muscle": Tissue(1412.0, 50.0, 0.80, 56.0),
+    "tendon": Tissue(1100.0, 12.0, 0.60, 75.0),
+    "cortical_bone": Tissue(220.0, 0.4, 0.20, 1250.0),
+    "yellow_marrow": Tissue(365.0, 133.0, 0.80, -70.0),
+    "red_marrow": Tissue(586.0, 49.0, 0.80, 40.0),
+    "cartilage": Tissue(1168.0, 40.0, 0.75, 90.0),
+    "blood": Tissue(1932.0, 150.0, 0.80, 45.0),
+    "flow_void": Tissue(1932.0, 18.0, 0.60, 45.0),
+    "nerve": Tissue(1083.0, 78.0, 0.75, 30.0),
+    "csf": Tissue(4000.0, 1500.0, 1.00, 10.0),
+    "urine": Tissue(3200.0, 1200.0, 1.00, 6.0),
+    "bladder_wall": Tissue(1500.0, 58.0, 0.80, 36.0),
+    "transition_zone": Tissue(1597.0, 82.0, 0.85, 42.0),
+    "peripheral_zone": Tissue(1597.0, 150.0, 0.90, 38.0),
+    "stroma": Tissue(1450.0, 55.0, 0.80, 46.0),
+    "seminal_vesicle": Tissue(1900.0, 230.0, 0.92, 22.0),
+    "testis": Tissue(1700.0, 160.0, 0.92, 30.0),
+    "corpora": Tissue(1600.0, 130.0, 0.88, 42.0),
+    "gut_wall": Tissue(1400.0, 66.0, 0.80, 42.0),
+    "mucosa": Tissue(1500.0, 105.0, 0.85, 38.0),
+    "stool": Tissue(900.0, 60.0, 0.60, 30.0),
+    "gut_fluid": Tissue(2200.0, 260.0, 0.90, 18.0),
+}
+
+
+def spin_echo(tissue: Tissue, te_ms: float, tr_ms: float) -> float:
+    """Spin-echo signal ``PD (1 - exp(-TR/T1)) exp(-TE/T2)``, in units of fully relaxed water."""
+    recovered = 1.0 - np.exp(-tr_ms / tissue.t1_ms)
+    return float(tissue.density * recovered * np.exp(-te_ms / tissue.t2_ms))
+
+
+def draw_tissues(streams: Streams) -> dict[str, Tissue]:
+    """One man's tissues: T1 and T2 within about 5 %, proton density 2 %, CT number a few HU of the table."""
+    rng = streams("tissues")
+    result = {}
+    for name, tissue in TISSUES.items():
+        t1, t2, density = np.clip(rng.normal(1.0, (0.05, 0.05, 0.02)), 0.85, 1.15)
+        shift = float(np.clip(rng.normal(0.0, 2.5), -5.0, 5.0))
+        ct = tissue.ct_hu if name in ("air", "gas") else tissue.ct_hu + shift
+        result[name] = replace(
+            tissue,
+            t1_ms=tissue.t1_ms * t1,
+            t2_ms=tissue.t2_ms * t2,
+            density=tissue.density * density,
+            ct_hu=ct,
+        )
+    return result
