@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of synthesised images and organs, on plain arrays."""
 
-from sfg_med.metrics.case import Column, case_dice_mean, columns, score_task
+from sfg_med.metrics.case import Column, case_dice_mean, columns, reference_in_unit, score_task
 from sfg_med.metrics.cohort import bootstrap_interval, statistics, trivial_mae, voxel_counts
 from sfg_med.metrics.image import (
     BONE_HU,
@@ -29,6 +29,7 @@ __all__ = [
     "organ_dice",
     "organ_hd95_mm",
     "psnr_db",
+    "reference_in_unit",
     "score_organs",
     "score_task",
     "ssim",

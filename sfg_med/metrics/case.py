@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from sfg_med.metrics.image import bone_mae, masked_mae, psnr_db, ssim
 from sfg_med.metrics.ms_ssim import ms_ssim
@@ -20,6 +22,7 @@ class Column:
 
     Args:
         name: column name, such as ``mae_hu``.
+        metric: ``mae, psnr, ssim, ms_ssim, mae_bone, dice`` or ``hd95``.
         title: what a reader of a table sees, such as ``"MAE"``.
         unit: unit of the numbers; empty for a ratio.
         task: task that it judges.
@@ -27,6 +30,7 @@ class Column:
     """
 
     name: str
+    metric: str
     title: str
     unit: str
     task: str
@@ -80,6 +84,19 @@ def score_task(
     return dict(zip(names, values, strict=True))
 
 
+def reference_in_unit(task: ImageTask, reference: NDArray[Any]) -> NDArray[Any]:
+    """Give a reference image ``(X, Y, Z)`` the unit that predictions of its task are written in.
+
+    Only a ``zscore`` task changes it: the image is standardised over its own non-fill voxels, as in training,
+    and mapped by the task's offset and scale. A constant image becomes the offset.
+    """
+    if task.normalize != "zscore":
+        return reference
+    known = reference[reference != task.fill].astype(np.float64)
+    mean, deviation = (known.mean(), known.std()) if known.size else (0.0, 0.0)
+    return (reference - mean) / (deviation or 1.0) * task.scale + task.offset
+
+
 def case_dice_mean(row: Mapping[str, float]) -> float:
     """Mean Dice over the organs that the reference has; NaN where it has none."""
     values = [value for name, value in row.items() if name.startswith("dice_") and value == value]
@@ -93,15 +110,14 @@ def _task_columns(spec: ModelSpec, task: Task) -> list[Column]:
 def _image_columns(spec: ModelSpec, task: ImageTask) -> list[Column]:
     main = _is_main_ct(spec, task)
     mae, end, title = ("mae_hu", "", "") if main else (f"mae_{task.name}", f"_{task.name}", f" {task.name}")
-    unit = "SD of the reference" if task.normalize == "zscore" else task.unit
     found = [
-        Column(mae, f"MAE{title}", unit, task.name, "lower"),
-        Column(f"psnr_db{end}", f"PSNR{title}", "dB", task.name, "higher"),
-        Column(f"ssim{end}", f"SSIM{title}", "", task.name, "higher"),
-        Column(f"ms_ssim{end}", f"MS-SSIM{title}", "", task.name, "higher"),
+        Column(mae, "mae", f"MAE{title}", task.unit, task.name, "lower"),
+        Column(f"psnr_db{end}", "psnr", f"PSNR{title}", "dB", task.name, "higher"),
+        Column(f"ssim{end}", "ssim", f"SSIM{title}", "", task.name, "higher"),
+        Column(f"ms_ssim{end}", "ms_ssim", f"MS-SSIM{title}", "", task.name, "higher"),
     ]
     if main:
-        found.append(Column("mae_bone_hu", "MAE in bone", unit, task.name, "lower"))
+        found.append(Column("mae_bone_hu", "mae_bone", "MAE in bone", task.unit, task.name, "lower"))
     return found
 
 
@@ -109,8 +125,11 @@ def _organ_columns(spec: ModelSpec, task: LabelTask) -> list[Column]:
     prefix = "" if task == spec.label_tasks[0] else f"{task.name}_"
     organs = [(f"{prefix}{organ}", f"{prefix}{organ}".replace("_", " ")) for organ in task.labels]
     return [
-        *(Column(f"dice_{name}", f"Dice {title}", "", task.name, "higher") for name, title in organs),
-        *(Column(f"hd95_mm_{name}", f"HD95 {title}", "mm", task.name, "lower") for name, title in organs),
+        *(Column(f"dice_{name}", "dice", f"Dice {title}", "", task.name, "higher") for name, title in organs),
+        *(
+            Column(f"hd95_mm_{name}", "hd95", f"HD95 {title}", "mm", task.name, "lower")
+            for name, title in organs
+        ),
     ]
 
 

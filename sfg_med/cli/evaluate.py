@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sfg-med evaluate``: metrics of predictions that exist already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from sfg_med.report.evaluation import CaseJob, CaseScore
+
+_WIDTH = 120
+
+
+def command(
+    prediction: Annotated[
+        Path, typer.Option("--prediction", "-p", help="Folder that sfg-med predict wrote.")
+    ],
+    reference: Annotated[
+        Path, typer.Option("--reference", "-r", help="Dataset folder: <case>/ct, seg, mask.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.csv and summary.json.")],
+    split: Annotated[str, typer.Option(help="Only this split of REFERENCE/splits.json, such as test.")] = "",
+    cases: Annotated[
+        str, typer.Option(help="Only these cases: a text file, one a line, or FILE.json:KEY.")
+    ] = "",
+    spec: Annotated[
+        Path | None, typer.Option(help="JSON model specification in place of the manifest's.")
+    ] = None,
+    synthrad2025: Annotated[
+        bool, typer.Option("--synthrad2025", help="Clip HU to [-1024, 3071], not to the task's range.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Cases scored at a time.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
+) -> None:
+    """Compare predictions with a dataset: image metrics by SynthRAD's definitions, Dice and HD95 of organs.
+
+    Writes OUTPUT/metrics.csv (a row per case) and OUTPUT/summary.json. A case whose files are missing or lie
+    on another grid fails alone. Exit codes: 0 all cases scored, 1 some case failed, 2 nothing scored.
+    """
+    from sfg_med.errors import SfgMedError
+    from sfg_med.metrics import SYNTHRAD2025_RANGE
+    from sfg_med.report.case_files import open_predictions, read_case_list, read_json
+    from sfg_med.report.evaluation import plan
+    from sfg_med.report.evaluation_run import write_results
+    from sfg_med.spec import ModelSpec
+
+    if split and cases:
+        raise SfgMedError("--split and --cases", "one of the two", "both", "leave one out")
+    chosen = (
+        read_case_list(f"{reference / 'splits.json'}:{split}" if split else cases) if split or cases else None
+    )
+    given = ModelSpec.from_dict(read_json(spec, "a model specification"), where=str(spec)) if spec else None
+    predictions = open_predictions(prediction, given)
+    todo, left_out = plan(predictions, reference, chosen, SYNTHRAD2025_RANGE if synthrad2025 else None)
+    scores = _score(todo, jobs, quiet)
+    summary = write_results(output, predictions, reference, todo, scores, left_out)
+    if not quiet:
+        _show(summary, output)
+    for failure in summary["failures"]:
+        typer.echo(f"failed: {failure['error']}", err=True)
+    if summary["failed"]:
+        raise typer.Exit(1)
+
+
+def _score(todo: Sequence[CaseJob], jobs: int, quiet: bool) -> list[CaseScore]:
+    from rich.console import Console
+    from rich.progress import track
+
+    from sfg_med.report.evaluation_run import score_cases
+
+    found = score_cases(todo, jobs)
+    console = Console(stderr=True)
+    return list(track(found, "scoring", total=len(todo), console=console, transient=True, disable=quiet))
+
+
+def _show(summary: dict[str, Any], output: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)  # in a log file the default of 80 columns would cut the numbers
+    console.print(_table(summary))
+    for name, trivial in summary["trivial_model"].items():
+        unit = summary["columns"][name]["unit"]
+        mean = f"{trivial['mean']:.1f} {unit}"
+        console.print(
+            f"Trivial model ({trivial['predicts']:.0f} {unit} in every voxel of the body): MAE {mean}"
+        )
+    if summary["left_out"]:
+        console.print(
+            f"Left out, as predict was not asked for them: {len(summary['left_out'])} reference cases"
+        )
+    console.print(f"{output / 'metrics.csv'}, {output / 'summary.json'}. {summary['notice']}", soft_wrap=True)
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    simulated = ", simulated data" if summary["simulated"] else ""
+    table = Table(
+        title=f"Scored {summary['cases'] - summary['failed']} of {summary['cases']} cases{simulated}"
+    )
+    for heading in ("metric", "mean ± SD", "95 % interval", "median", "worst case", "n"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
+    for column in summary["columns"].values():
+        table.add_row(*_cells(column))
+    return table
+
+
+def _cells(column: dict[str, Any]) -> list[str]:
+    title = f"{column['title']} ({column['unit']})" if column["unit"] else column["title"]
+    if not column["n"]:
+        return [title, "-", "-", "-", "-", "0"]
+    digits = 1 if column["unit"] else 3
+    spread = f" ± {column['std']:.{digits}f}" if column["std"] is not None else ""
+    interval = " to ".join(f"{end:.{digits}f}" for end in column["ci95"] or [])
+    worst = column["worst"][0]
+    return [
+        title,
+        f"{column['mean']:.{digits}f}{spread}",
+        interval or "-",
+        f"{column['median']:.{digits}f}",
+        f"{worst['value']:.{digits}f} {worst['case']}",
+        str(column["n"]),
+    ]

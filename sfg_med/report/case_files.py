@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find what predict wrote and the reference that belongs to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sfg_med.data.volumes import VOLUME_SUFFIXES
+from sfg_med.errors import SfgMedError
+from sfg_med.spec import ModelSpec
+
+MANIFEST = "manifest.json"
+
+
+def read_json(path: Path, expected: str) -> Any:
+    """Read a JSON file or say in one line why not."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        found = error.strerror or "an unreadable file"
+        raise SfgMedError(path, expected, found, "check the path") from error
+    except ValueError as error:
+        raise SfgMedError(path, expected, f"no JSON ({error})", "write it again") from error
+
+
+def find_volume(folder: Path, stem: str) -> Path | None:
+    """Path of ``<folder>/<stem>`` with any suffix of a volume, or ``None``."""
+    paths = (folder / f"{stem}{suffix}" for suffix in VOLUME_SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A folder that ``sfg-med predict`` wrote, or one with files named like it.
+
+    Args:
+        folder: the folder.
+        spec: the model's specification; the default pelvis model where nothing says otherwise.
+        manifest: content of ``manifest.json``; empty without one.
+        spec_is_known: whether the specification came from the manifest or the user, not from the default.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    spec_is_known: bool = False
+
+    @property
+    def records(self) -> dict[str, Mapping[str, Any]]:
+        """Case name to its record in the manifest."""
+        return {str(record["case"]): record for record in self.manifest.get("cases", [])}
+
+    def file(self, case: str, task: str) -> Path | None:
+        """File of one case and output key (a task, or ``ct_std``), if it is there."""
+        relative = self.records.get(case, {}).get("files", {}).get(task)
+        if relative and (self.folder / relative).is_file():
+            return self.folder / relative
+        return find_volume(self.folder / case, f"{self.spec.input_name}_{task}")
+
+
+def open_predictions(folder: Path, spec: ModelSpec | None = None) -> Predictions:
+    """Read the manifest of a prediction folder, if it has one.
+
+    Args:
+        folder: what ``predict -o`` named.
+        spec: specification that overrides the manifest's.
+
+    Raises:
+        SfgMedError: if the folder or its manifest cannot be read.
+    """
+    if not folder.is_dir():
+        raise SfgMedError(
+            folder, "a folder of predictions", "no such folder", "give the -o folder of sfg-med predict"
+        )
+    path = folder / MANIFEST
+    manifest = read_json(path, "the manifest of sfg-med predict") if path.is_file() else {}
+    if not isinstance(manifest, dict):
+        raise SfgMedError(path, "the manifest of sfg-med predict", "another JSON file", "predict again")
+    stored = (manifest.get("model") or {}).get("spec") or manifest.get("spec")
+    if spec is None and stored:
+        spec = ModelSpec.from_dict(stored, where=str(path))
+        return Predictions(folder, spec, manifest, spec_is_known=True)
+    return Predictions(folder, spec or ModelSpec(), manifest, spec_is_known=spec is not None)
+
+
+def reference_cases(folder: Path, spec: ModelSpec) -> list[str]:
+    """Names of all case folders with the reference of at least one task, sorted.
+
+    Raises:
+        SfgMedError: if there is none.
+    """
+    stems = [task.name for task in spec.tasks]
+    found = []
+    for place, subfolders, _ in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        path = Path(place)
+        if path != folder and any(find_volume(path, stem) for stem in stems):
+            found.append(path.relative_to(folder).as_posix())
+    if not found:
+        wanted = " or ".join(f"<case>/{stem}.nii.gz" for stem in stems)
+        seen = "none" if folder.is_dir() else "no such folder"
+        raise SfgMedError(folder, f"reference files {wanted}", seen, "give the dataset folder with -r")
+    return sorted(found)
+
+
+def read_case_list(text: str) -> list[str]:
+    """Read the cases that the user chose: a text file with one a line, a JSON list, or ``splits.json:test``.
+
+    Raises:
+        SfgMedError: if the file or its key is missing, or the list is empty.
+    """
+    name, _, key = text.partition(".json:")
+    path = Path(f"{name}.json" if key else text)
+    if not key and path.suffix != ".json":
+        if not path.is_file():
+            raise SfgMedError(path, "a list of cases", "no such file", "give a text file or splits.json:test")
+        cases = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    else:
+        content = read_json(path, "a list of cases")
+        if key and key not in content:
+            raise SfgMedError(path, f"the split {key!r}", f"{', '.join(content)}", "name one of these")
+        cases = content[key] if key else content
+    if not isinstance(cases, list) or not cases:
+        raise SfgMedError(text, "a list of case names", "none", "give splits.json:test, or one name a line")
+    return [str(case) for case in cases]

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score one case from its files, and choose which cases to score."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfg_med.data.volumes import Volume, read_volume
+from sfg_med.errors import SfgMedError
+from sfg_med.metrics import columns, reference_in_unit, score_task, voxel_counts
+from sfg_med.report.case_files import Predictions, find_volume, reference_cases
+from sfg_med.spec import ImageTask, ModelSpec, Task
+
+logger = logging.getLogger(__name__)
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """All that scoring one case needs; plain data, so that another process can do it.
+
+    Args:
+        case: name of the case.
+        reference: folder of the reference.
+        predictions: task name to file, ``None`` where it is missing.
+        spec: model specification, with the tasks to score only.
+        value_range: clip range of PSNR and the similarities of HU images in place of the task's own.
+        failure: why predict failed on this case, where the manifest says so.
+    """
+
+    case: str
+    reference: Path
+    predictions: dict[str, Path | None]
+    spec: ModelSpec
+    value_range: tuple[float, float] | None = None
+    failure: str = ""
+
+
+@dataclass
+class CaseScore:
+    """Metrics of one case; ``error`` is empty where all went well.
+
+    Args:
+        case: name of the case.
+        row: column name to value, NaN where not defined.
+        body: image task to distinct reference values inside the mask and their counts.
+        missed: label columns of organs that the reference has and the prediction lacks.
+        error: one line, or nothing.
+        seconds: time taken.
+    """
+
+    case: str
+    row: dict[str, float] = field(default_factory=dict)
+    body: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
+    error: str = ""
+    seconds: float = 0.0
+
+
+def plan(
+    predictions: Predictions,
+    reference: Path,
+    chosen: Sequence[str] | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> tuple[list[CaseJob], list[str]]:
+    """Decide which cases are scored.
+
+    Chosen cases always are. Without a choice all cases of the reference are, apart from those that the
+    manifest shows were never asked for.
+
+    Returns:
+        The jobs, and the reference cases that are left out.
+
+    Raises:
+        SfgMedError: if nothing can be compared.
+    """
+    spec = _scored_spec(predictions, reference_cases(reference, predictions.spec))
+    available = reference_cases(reference, spec)
+    unknown = sorted(set(chosen or ()) - set(available))
+    if unknown:
+        found = f"no reference for {', '.join(unknown[:5])}" + (" and others" if len(unknown) > 5 else "")
+        raise SfgMedError(reference, "a folder for each chosen case", found, "correct the list of cases")
+    cases = (
+        [case for case in available if case in chosen] if chosen else _asked_for(predictions, spec, available)
+    )
+    if not cases:
+        raise SfgMedError(
+            predictions.folder, f"predictions of {reference}", "none", "predict that dataset first"
+        )
+    jobs = [_job(predictions, spec, reference, case, value_range) for case in cases]
+    return jobs, [] if chosen else sorted(set(available) - set(cases))
+
+
+def score_case(job: CaseJob) -> CaseScore:
+    """Score one case; a mistake in its files becomes the ``error`` of the result."""
+    start = time.perf_counter()
+    score = CaseScore(job.case, dict.fromkeys((column.name for column in columns(job.spec)), math.nan))
+    try:
+        if job.failure:
+            raise SfgMedError(
+                job.case, "a finished prediction", f"predict failed ({job.failure})", "predict it again"
+            )
+        _score_tasks(job, score)
+    except SfgMedError as error:
+        score.error = str(error)
+    except Exception as error:  # one broken case must not cost the others
+        logger.exception("scoring %s failed", job.case)
+        score.error = " ".join(f"{job.case}: {type(error).__name__}: {error}".split())
+    score.seconds = time.perf_counter() - start
+    return score
+
+
+def _score_tasks(job: CaseJob, score: CaseScore) -> None:
+    mask: Volume | None = None
+    mask_path = find_volume(job.reference, "mask")
+    for task in job.spec.tasks:
+        reference_path = find_volume(job.reference, task.name)
+        if reference_path is None:
+            continue
+        reference = read_volume(reference_path, role=f"reference {task.name}", blank_ok=True)
+        if mask_path is not None and mask is None and isinstance(task, ImageTask):
+            mask = _read_mask(mask_path, reference)
+        prediction = _read_prediction(job, task, reference)
+        _score_task(job, score, task, prediction, reference, mask)
+
+
+def _score_task(
+    job: CaseJob, score: CaseScore, task: Task, prediction: Volume, reference: Volume, mask: Volume | None
+) -> None:
+    inside = None if mask is None else mask.array
+    expected = reference.array
+    limits = None
+    if isinstance(task, ImageTask):
+        expected = reference_in_unit(task, expected)
+        limits = job.value_range if task.unit.upper() == "HU" else None
+        score.body[task.name] = voxel_counts(expected, inside, limits or task.value_range)
+    values = score_task(job.spec, task, prediction.array, expected, inside, reference.spacing_mm, limits)
+    score.row.update(values)
+    # A Dice without a distance: the reference has the organ and the prediction has none of it.
+    pairs = ((name, name.replace("hd95_mm_", "dice_", 1)) for name in values if name.startswith("hd95_mm_"))
+    score.missed += [
+        name for name, dice in pairs if math.isnan(values[name]) and not math.isnan(values[dice])
+    ]
+
+
+def _read_prediction(job: CaseJob, task: Task, reference: Volume) -> Volume:
+    path = job.predictions.get(task.name)
+    if path is None:
+        expected = f"{job.spec.input_name}_{task.name}.nii.gz among the predictions"
+        raise SfgMedError(
+            job.case, expected, "no such file", "predict it, or choose cases with --cases or --split"
+        )
+    prediction = read_volume(path, role=f"predicted {task.name}", blank_ok=True)
+    check_same_grid(prediction, reference)
+    if not isinstance(task, ImageTask):
+        for volume in (prediction, reference):
+            _check_labels(volume)
+    return prediction
+
+
+def _read_mask(path: Path, reference: Volume) -> Volume:
+    mask = read_volume(path, role="mask", blank_ok=True)
+    check_same_grid(mask, reference)
+    if not np.any(np.asarray(mask.array) > 0):
+        raise SfgMedError(path, "a mask of the body", "no voxel in it", "correct the mask or remove the file")
+    return mask
+
+
+def check_same_grid(volume: Volume, reference: Volume) -> None:
+    """Refuse a volume that does not lie voxel on voxel with its reference, to a hundredth of a voxel.
+
+    Raises:
+        SfgMedError: naming both grids.
+    """
+    if volume.array.shape != reference.array.shape:
+        found = f"{volume.array.shape} voxels"
+        expected = f"the {reference.array.shape} voxels of {reference.path.name}"
+        raise SfgMedError(volume.path, expected, found, "compare files of one grid")
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
+    corners[:, :3] *= np.subtract(reference.array.shape, 1)
+    shift = np.linalg.norm((corners @ (volume.affine - reference.affine).T)[:, :3], axis=1).max()
+    if shift > 0.01 * min(reference.spacing_mm):
+        found = f"corners up to {shift:.3g} mm away"
+        raise SfgMedError(volume.path, f"the affine of {reference.path}", found, "compare files of one grid")
+
+
+def _check_labels(volume: Volume) -> None:
+    if volume.array.dtype.kind == "f" and np.any(volume.array != np.rint(volume.array)):
+        raise SfgMedError(
+            volume.path, "whole numbers (labels)", "fractions", "give a label map, not probabilities"
+        )
+
+
+def _scored_spec(predictions: Predictions, cases: Sequence[str]) -> ModelSpec:
+    """Drop the tasks that nobody predicted, unless the specification is known to list them."""
+    spec = predictions.spec
+    if predictions.spec_is_known:
+        return spec
+    tasks = tuple(t for t in spec.tasks if any(predictions.file(case, t.name) for case in cases))
+    if not tasks:
+        wanted = " or ".join(f"<case>/{spec.input_name}_{task.name}.nii.gz" for task in spec.tasks)
+        raise SfgMedError(
+            predictions.folder, wanted, "none for any case of the reference", "check both folders"
+        )
+    return ModelSpec(tasks, spec.spacing_mm, spec.patch_size, spec.network, spec.input_name)
+
+
+def _asked_for(predictions: Predictions, spec: ModelSpec, available: Sequence[str]) -> list[str]:
+    if not predictions.manifest:
+        return list(available)
+    known = predictions.records
+    return [c for c in available if c in known or any(predictions.file(c, task.name) for task in spec.tasks)]
+
+
+def _job(
+    predictions: Predictions,
+    spec: ModelSpec,
+    reference: Path,
+    case: str,
+    value_range: tuple[float, float] | None,
+) -> CaseJob:
+    files = {task.name: predictions.file(case, task.name) for task in spec.tasks}
+    record = predictions.records.get(case, {})
+    failure = str(record.get("error") or "no reason given") if record.get("status") == "failed" else ""
+    return CaseJob(case, reference / case, files, spec, value_range, failure)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score all cases of a prediction folder and write ``metrics.csv`` and ``summary.json``."""
+
+from __future__ import annotations
+
+import csv
+import math
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import torch
+
+from sfg_med import __version__
+from sfg_med.data.atomic import atomic_path, write_json
+from sfg_med.metrics import case_dice_mean, columns, statistics, trivial_mae
+from sfg_med.report.case_files import Predictions
+from sfg_med.report.evaluation import CaseJob, CaseScore, score_case
+from sfg_med.spec import ModelSpec
+
+SCHEMA = "sfg_med.evaluation/1"
+NOTICE = "Research only, not for clinical use."
+
+
+def score_cases(jobs: Sequence[CaseJob], processes: int = 1) -> Iterator[CaseScore]:
+    """Score the cases one after the other, or several at a time; results come in the order of the jobs."""
+    if processes <= 1:
+        yield from map(score_case, jobs)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(score_case, jobs)
+
+
+def write_results(
+    output: Path,
+    predictions: Predictions,
+    reference: Path,
+    jobs: Sequence[CaseJob],
+    scores: Sequence[CaseScore],
+    left_out: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write ``metrics.csv`` and ``summary.json`` into ``output``; see docs/reference/metrics.md.
+
+    Returns:
+        The content of ``summary.json``.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    summary = summarize(predictions, reference, jobs, scores, left_out)
+    names = [column.name for column in columns(jobs[0].spec)]
+    with (
+        atomic_path(output / "metrics.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(["case", *names])
+        table.writerows([s.case, *(_text(s.row[name]) for name in names)] for s in scores if not s.error)
+    write_json(output / "summary.json", summary)
+    return summary
+
+
+def summarize(
+    predictions: Predictions,
+    reference: Path,
+    jobs: Sequence[CaseJob],
+    scores: Sequence[CaseScore],
+    left_out: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Statistics of every column, the trivial model, failures and where it all came from."""
+    spec = jobs[0].spec
+    done = [score for score in scores if not score.error]
+    described: dict[str, Any] = {}
+    for column in columns(spec):
+        numbers = {score.case: score.row[column.name] for score in done}
+        described[column.name] = {
+            "title": column.title,
+            "unit": column.unit,
+            "better": column.better,
+            **statistics(numbers, better=column.better),
+        }
+        if column.metric == "hd95":
+            described[column.name]["organ_not_predicted"] = sum(column.name in score.missed for score in done)
+    model = predictions.manifest.get("model") or {}
+    return {
+        "schema": SCHEMA,
+        "notice": NOTICE,
+        "simulated": (reference / "simulation.json").is_file(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "prediction": str(predictions.folder.resolve()),
+        "reference": str(reference.resolve()),
+        "model_sha256": model.get("sha256"),
+        "cases": len(scores),
+        "failed": len(scores) - len(done),
+        "failures": [{"case": score.case, "error": score.error} for score in scores if score.error],
+        "left_out": list(left_out),
+        "columns": described,
+        "dice_mean": _dice_mean(done),
+        "trivial_model": _trivial(done, spec),
+        "hu_range": list(jobs[0].value_range) if jobs[0].value_range else None,
+        "versions": _versions(),
+        "spec": spec.to_dict(),
+    }
+
+
+def _dice_mean(scores: Sequence[CaseScore]) -> dict[str, Any]:
+    """Of each case the mean over its organs, then the statistics over cases."""
+    return statistics({score.case: case_dice_mean(score.row) for score in scores}, better="higher")
+
+
+def _trivial(scores: Sequence[CaseScore], spec: ModelSpec) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for column in (c for c in columns(spec) if c.metric == "mae"):
+        known = [score for score in scores if column.task in score.body]
+        if not known:
+            continue
+        mean, errors = trivial_mae(score.body[column.task] for score in known)
+        result[column.name] = {
+            "predicts": mean,
+            "description": "the mean of the evaluated references inside their masks, in every voxel",
+            **statistics(dict(zip((score.case for score in known), errors, strict=True))),
+        }
+    return result
+
+
+def _versions() -> dict[str, str]:
+    packages = ("monai", "torch", "numpy", "scipy", "scikit-image")
+    return {"sfg_med": __version__, "python": python_version(), **{name: version(name) for name in packages}}
+
+
+def _text(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.8g}"
