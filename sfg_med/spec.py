@@ -9,6 +9,8 @@ from typing import Any
 
 from sfg_med.errors import SfgMedError
 
+# Suffix of the entry that says which of a task's channels a case was annotated for.
+ANNOTATED = "_annotated"
 PELVIS_LABELS = {"prostate": 1, "bladder": 2, "rectum": 3, "femoral_head_left": 4, "femoral_head_right": 5}
 
 

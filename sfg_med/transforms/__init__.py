@@ -1,1 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+"""MONAI transforms of the project."""
+
+from sfg_med.transforms.flip import RandLeftRightFlipd
+from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
+from sfg_med.transforms.pipeline import case_items, deterministic_transforms, network_input
+from sfg_med.transforms.targets import EncodeTargetsd
+
+__all__ = [
+    "EncodeTargetsd",
+    "NormalizeInput",
+    "NormalizeInputd",
+    "RandLeftRightFlipd",
+    "case_items",
+    "deterministic_transforms",
+    "network_input",
+]

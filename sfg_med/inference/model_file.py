@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file that holds a model: weights and specification, without pickle and without code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from sfg_med import __version__
+from sfg_med.data.atomic import atomic_path
+from sfg_med.errors import SfgMedError
+from sfg_med.networks import MultiTaskNetwork, build_network
+from sfg_med.spec import ModelSpec
+
+KEY = "sfg_med"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run.
+
+    Args:
+        network: in evaluation mode, on the CPU; ``(B, C, X, Y, Z)`` out, image tasks in normalised units, label tasks
+            as logits, in the order of ``spec.tasks``.
+        spec: what it reads and returns.
+        sha256: hash of the file.
+        path: the file.
+        metadata: what else the file says: version, training, compact form.
+    """
+
+    network: MultiTaskNetwork
+    spec: ModelSpec
+    sha256: str
+    path: Path
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def save_model(
+    path: Path, network: MultiTaskNetwork, spec: ModelSpec, *, compact: bool = False, provenance: Mapping[str, Any]
+) -> None:
+    """Write a model file in one step.
+
+    Args:
+        path: ``*.safetensors``.
+        network: the trained network, as :func:`sfg_med.networks.build_network` makes it.
+        spec: its specification.
+        compact: store the compact form, whose groups are fixed.
+        provenance: how it was made; plain JSON types.
+    """
+    assignment = {name: groups.tolist() for name, groups in network.assignments().items()}
+    stored = network.compact() if compact else network
+    about = {
+        "version": __version__,
+        "spec": spec.to_dict(),
+        "groups": list(network.groups.names),
+        "compact": compact,
+        "assignment": assignment if compact else None,
+        "provenance": dict(provenance),
+    }
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in stored.state_dict().items()}
+    with atomic_path(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata={KEY: json.dumps(about)})
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Read a model file.
+
+    Raises:
+        SfgMedError: if the file is missing, no model, or does not fit its own specification.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SfgMedError(path, "a model file", "nothing there", "check -m, or train one (sfg-med train)")
+    remedy = "use a model.safetensors that sfg-med train or sfg-med export wrote"
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})[KEY])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise SfgMedError(path, "an sfg_med model in safetensors format", f"{error}", remedy) from error
+    try:
+        spec = ModelSpec.from_dict(about["spec"], where=str(path))
+        network = build_network(spec, where=str(path))
+        if about["compact"]:
+            network.set_groups({k: torch.tensor(v) for k, v in about["assignment"].items()})
+            network = network.compact()
+        network.load_state_dict(tensors)
+    except (RuntimeError, KeyError, ValueError) as error:
+        found = str(error).split("\n\t")[0:2]
+        raise SfgMedError(path, "weights that fit its specification", " ".join(found)[:300], remedy) from error
+    metadata = {k: v for k, v in about.items() if k not in ("spec", "assignment")}
+    return LoadedModel(network.eval(), spec, _sha256(path), path, metadata)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

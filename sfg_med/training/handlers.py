@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers: the groups' schedule, exact resumption, the run's history, the finished model."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+
+from sfg_med.data.atomic import atomic_path, write_json
+from sfg_med.losses import JointLoss
+from sfg_med.networks import MultiTaskNetwork
+from sfg_med.sharing import GroupingSchedule, mean_entropy
+from sfg_med.training.samples import ResumableSampler
+
+
+class GroupingHandler:
+    """Set the groups' temperature and the random state at every iteration, both functions of its number.
+
+    Args:
+        network: the network.
+        schedule: what to do when.
+        seed: seed of the draws; every process adds its rank.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, schedule: GroupingSchedule, seed: int = 0) -> None:
+        self.network, self.schedule, self.seed = network, schedule, seed
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Prepare the iteration that starts."""
+        self.schedule.apply(self.network, engine.state.iteration - 1)
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration) * 1009 + rank)
+
+
+class ResumeHandler:
+    """Start the samples where the loaded checkpoint stopped.
+
+    Args:
+        sampler: the loader's sampler.
+        batch_size: samples of an iteration in one process.
+    """
+
+    def __init__(self, sampler: ResumableSampler, batch_size: int) -> None:
+        self.sampler, self.batch_size = sampler, batch_size
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Skip what was trained on already."""
+        world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        self.sampler.start = engine.state.iteration * self.batch_size * world
+
+
+class HistoryHandler:
+    """Write ``history.csv`` (losses, learning rate, validation metrics) and ``groups.json`` (shares by layer).
+
+    Args:
+        run_dir: folder of the run.
+        network: the network.
+        loss: its parts are logged.
+        trainer: gives the iteration when attached to an evaluator.
+        every: iterations between two rows of training figures; they are means over the interval.
+    """
+
+    FIELDS = ("step", "split", "name", "value")
+
+    def __init__(
+        self,
+        run_dir: str,
+        network: MultiTaskNetwork,
+        loss: JointLoss,
+        trainer: SupervisedTrainer | None = None,
+        every: int = 20,
+    ) -> None:
+        self.folder = Path(run_dir)
+        self.network, self.loss, self.trainer, self.every = network, loss, trainer, every
+        self.sums: dict[str, float] = {}
+        self.shares: dict[str, Any] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, or with an evaluator."""
+        if isinstance(engine, SupervisedEvaluator):
+            engine.add_event_handler(Events.COMPLETED, self.validated)
+            return
+        self.trainer = engine  # type: ignore[assignment]
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iterated)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.grouped)
+        engine.add_event_handler(Events.COMPLETED, self.grouped)
+
+    @property
+    def step(self) -> int:
+        """Iterations done so far."""
+        if self.trainer is None:
+            raise RuntimeError("attach the handler to the trainer first, or give it the trainer")
+        return self.trainer.state.iteration
+
+    def started(self, engine: Engine) -> None:
+        """Drop what an interrupted run wrote after its last checkpoint."""
+        path = self.folder / "history.csv"
+        rows: list[dict[str, str]] = []
+        if path.is_file() and engine.state.iteration:
+            with path.open(newline="") as file:
+                rows = [r for r in csv.DictReader(file) if int(r["step"]) <= engine.state.iteration]
+        with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+        if not engine.state.iteration:
+            self.grouped(engine)
+
+    def iterated(self, engine: Engine) -> None:
+        """Add up the losses; write their means now and then."""
+        for name, value in {"loss": float(engine.state.output["loss"]), **self.loss.last}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if engine.state.iteration % self.every:
+            return
+        rates = [g["lr"] for g in engine.optimizer.param_groups]  # type: ignore[attr-defined]
+        extra = {
+            "learning_rate": rates[0],
+            "temperature": self.network.policy.temperature,
+            "entropy": mean_entropy(self.network.group_probabilities()),
+        }
+        self.write("train", {**{k: v / self.every for k, v in self.sums.items()}, **extra})
+        self.sums = {}
+
+    def validated(self, engine: Engine) -> None:
+        """Write the metrics of a validation."""
+        self.write("validation", {k: float(v) for k, v in engine.state.metrics.items()})
+
+    def write(self, split: str, values: dict[str, float]) -> None:
+        """Append rows to the history."""
+        step = self.step
+        with (self.folder / "history.csv").open("a", newline="") as file:
+            csv.writer(file).writerows([step, split, name, f"{value:.6g}"] for name, value in values.items())
+
+    def grouped(self, engine: Engine) -> None:
+        """Write the mean group probabilities of each layer."""
+        path = self.folder / "groups.json"
+        if not self.shares:
+            probabilities = self.network.group_probabilities()
+            self.shares = {
+                "groups": list(self.network.groups.names),
+                "layers": list(probabilities),
+                "kernels": [len(p) for p in probabilities.values()],
+                "steps": [],
+                "shares": [],
+            }
+            if path.is_file() and engine.state.iteration:
+                self._restore(path, engine.state.iteration)
+        step = engine.state.iteration
+        if self.shares["steps"][-1:] == [step]:
+            return
+        means = [p.detach().mean(0).tolist() for p in self.network.group_probabilities().values()]
+        self.shares["steps"].append(step)
+        self.shares["shares"].append(means)
+        write_json(path, self.shares)
+
+    def _restore(self, path: Path, step: int) -> None:
+        old = json.loads(path.read_text())
+        kept = [i for i, s in enumerate(old["steps"]) if s < step]
+        self.shares["steps"] = [old["steps"][i] for i in kept]
+        self.shares["shares"] = [old["shares"][i] for i in kept]
+
+
+class CallHandler:
+    """Call a function when training has finished, such as the one that writes the model file.
+
+    Args:
+        function: what to call.
+        event: when.
+    """
+
+    def __init__(self, function: Callable[[], None], event: str = "COMPLETED") -> None:
+        self.function, self.event = function, getattr(Events, event)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an engine."""
+        engine.add_event_handler(self.event, lambda _: self.function())

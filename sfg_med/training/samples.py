@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training samples as a pure function of their number, so that a resumed run sees exactly what it would have seen."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import torch.distributed as dist
+from monai.data import CacheDataset
+from monai.transforms import Compose, Transform
+from torch.utils.data import Dataset, Sampler
+
+# Part of the memory that is free at the start that cached cases may take.
+CACHE_SHARE = 0.3
+
+
+class TrainingSamples(Dataset):
+    """An endless stream of augmented patches, cut to the length of a run.
+
+    Sample i takes case ``order[i mod n]`` of the (i div n)-th shuffle, and its random transforms are seeded with
+    (seed, i): neither workers, nor processes, nor an interruption change it.
+
+    Args:
+        data: items of :func:`sfg_med.transforms.case_items`.
+        transform: deterministic transforms, whose results are cached as far as memory allows.
+        random_transform: random transforms.
+        length: number of samples of the whole run.
+        seed: seed.
+        cache_rate: part of the cases to cache; ``None`` caches what fits into a third of the free memory.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Sequence[Transform],
+        random_transform: Sequence[Transform],
+        *,
+        length: int,
+        seed: int = 0,
+        cache_rate: float | None = None,
+    ) -> None:
+        rate = affordable_cache_rate(data, transform) if cache_rate is None else cache_rate
+        self.cases = CacheDataset(list(data), list(transform), cache_rate=rate, num_workers=1, progress=False)
+        self.data = self.cases.data
+        self.random_transform = Compose(random_transform)
+        self.length, self.seed = length, seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        """Sample ``index``: a dictionary of tensors."""
+        count = len(self.cases)
+        epoch, position = divmod(index, count)
+        order = np.random.default_rng([self.seed, epoch]).permutation(count)
+        # MONAI wants a 32-bit seed; some transforms draw from torch, so both are set.
+        number = zlib.crc32(f"{self.seed}/{index}".encode())
+        self.random_transform.set_random_state(seed=number)
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(number)
+            return self.random_transform(self.cases[int(order[position])])
+
+
+def affordable_cache_rate(data: Sequence[dict[str, Any]], transform: Sequence[Transform]) -> float:
+    """Part of the cases that fits into :data:`CACHE_SHARE` of the free memory, judged by the first case."""
+    first = Compose(list(transform))(data[0])
+    size = sum(v.numel() * v.element_size() for v in first.values() if isinstance(v, torch.Tensor))
+    return min(1.0, CACHE_SHARE * psutil.virtual_memory().available / max(size * len(data), 1))
+
+
+class ResumableSampler(Sampler[int]):
+    """Numbers of the samples of this process, from where the run was interrupted.
+
+    Args:
+        length: samples of the whole run over all processes.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        return iter(range(self.start + rank, self.length, world))
+
+    def __len__(self) -> int:
+        return self.length - self.start

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps around a training run: gather cases, prepare the folder, resume, write the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.handlers import Checkpoint
+from monai.handlers import CheckpointSaver
+
+from sfg_med.data.atomic import write_json
+from sfg_med.data.cases import Dataset, find_cases
+from sfg_med.data.splits import PARTS, choose_splits
+from sfg_med.errors import SfgMedError
+from sfg_med.networks import MultiTaskNetwork
+from sfg_med.sharing import GroupingSchedule, TemperatureSchedule
+from sfg_med.spec import ModelSpec
+from sfg_med.transforms import case_items
+
+logger = logging.getLogger(__name__)
+
+
+def training_parts(datasets: Sequence[Any], spec: ModelSpec, folds: int, fold: int, seed: int) -> dict[str, Any]:
+    """Cases of all datasets by part: items for the transforms under "train", "validation" and "test".
+
+    Raises:
+        SfgMedError: for a dataset, case or split that is wrong, or if there is nothing to train or validate on.
+    """
+    parts: dict[str, Any] = {part: [] for part in PARTS}
+    for dataset in map(Dataset.of, datasets):
+        cases = find_cases(dataset, spec)
+        names = [c.name for c in cases]
+        splits = choose_splits(dataset.path / dataset.splits, names, folds=folds, fold=fold, seed=seed)
+        for part in PARTS:
+            parts[part] += case_items([c for c in cases if c.name in splits[part]])
+    for part in ("train", "validation"):
+        if not parts[part]:
+            raise SfgMedError(datasets[0]["path"], f"cases for {part}", "none", "add cases or change the splits")
+    parts["datasets"] = [Dataset.of(d).path.name for d in datasets]
+    return parts
+
+
+def grouping_schedule(
+    steps: int, start: float, floor: float, reached: float, freeze_at: float | None
+) -> GroupingSchedule:
+    """The groups' schedule from parts of the run."""
+    temperature = TemperatureSchedule.reaching(floor, round(reached * steps), start)
+    return GroupingSchedule(temperature, None if freeze_at is None else round(freeze_at * steps))
+
+
+def prepare_run(run_dir: str, spec: ModelSpec, parts: Mapping[str, Any]) -> None:
+    """Make the run's folder and write down what will be trained on what."""
+    folder = Path(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "spec.json", spec.to_dict())
+    write_json(folder / "splits.json", {part: [item["case"] for item in parts[part]] for part in PARTS})
+
+
+def keep_checkpoints(ckpt_dir: str, state: Mapping[str, Any], device: torch.device, resume: bool) -> None:
+    """Save the whole state of the run after every epoch, and go on from the last one saved.
+
+    Kept out of the trainer's own handlers in the config, since the saved state holds the trainer itself.
+
+    Args:
+        ckpt_dir: folder of the checkpoints.
+        state: what to save and restore by name; ``"trainer"`` is the trainer.
+        device: where tensors are loaded to.
+        resume: whether to load the newest checkpoint.
+    """
+    found = sorted(Path(ckpt_dir).glob("last_*.pt"), key=lambda p: p.stat().st_mtime)
+    if resume and found:
+        checkpoint = torch.load(found[-1], map_location=device, weights_only=True)
+        Checkpoint.load_objects(to_load=dict(state), checkpoint=checkpoint)
+        logger.info("resumed from %s at iteration %d", found[-1], state["trainer"].state.iteration)
+    saver = CheckpointSaver(ckpt_dir, dict(state), file_prefix="last", save_interval=1, n_saved=1)
+    saver.attach(state["trainer"])
+
+
+def write_model(run_dir: str, network: MultiTaskNetwork, spec: ModelSpec, provenance: Mapping[str, Any]) -> None:
+    """Write the best network of the run: ``models/model.safetensors`` for sfg-med and ``models/model.pt`` for MONAI."""
+    from sfg_med.inference.model_file import save_model
+
+    if torch.distributed.is_initialized() and torch.distributed.get_rank():
+        return
+    folder = Path(run_dir)
+    best = folder / "checkpoints" / "best.pt"
+    if best.is_file():
+        network.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    network.freeze_groups()
+    models = folder / "models"
+    models.mkdir(exist_ok=True)
+    save_model(models / "model.safetensors", network, spec, provenance=provenance)
+    torch.save(network.state_dict(), models / "model.pt")

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of whole validation volumes, as MONAI handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ignite.metrics import Metric, MetricsLambda
+from monai.handlers import MeanAbsoluteError, MeanDice
+from monai.networks import one_hot
+from monai.utils import CommonKeys
+from torch import Tensor
+
+from sfg_med.networks import MultiTaskNetwork
+from sfg_med.spec import ANNOTATED, ImageTask, LabelTask, ModelSpec
+
+Pairs = tuple[list[Tensor], list[Tensor]]
+# One hundred units (HU) of mean error weigh as much in the score as a Dice of 1: 1 HU as much as 0.01.
+SCORE_UNITS = 100.0
+
+
+def image_pairs(task: ImageTask, split: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Mapping[str, Any]], Pairs]:
+    """Predicted and true voxels inside the body mask, in the task's unit; NaN for cases without the image."""
+
+    def transform(output: Mapping[str, Any]) -> Pairs:
+        targets = output[CommonKeys.LABEL]
+        predicted = split(output[CommonKeys.PRED])[task.name].float()
+        pairs: Pairs = ([], [])
+        for i in range(len(predicted)):
+            inside = targets["mask"][i] > 0
+            known = bool(targets[f"{task.name}{ANNOTATED}"][i].any())
+            for values, result in zip((predicted[i], targets[task.name][i]), pairs, strict=True):
+                chosen = values[inside][None] * task.scale + task.offset if known else values.new_full((1, 1), torch.nan)
+                result.append(chosen)
+        return pairs
+
+    return transform
+
+
+def label_pairs(task: LabelTask, split: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Mapping[str, Any]], Pairs]:
+    """One-hot prediction and reference; labels that were not drawn are NaN and leave the mean."""
+
+    def transform(output: Mapping[str, Any]) -> Pairs:
+        targets = output[CommonKeys.LABEL]
+        logits = split(output[CommonKeys.PRED])[task.name]
+        predicted = one_hot(logits.argmax(1, keepdim=True), task.channels)
+        truth = one_hot(targets[task.name].long(), task.channels).to(predicted)
+        drawn = targets[f"{task.name}{ANNOTATED}"].to(predicted)[(...,) + (None,) * (truth.dim() - 2)]
+        # An empty reference makes MONAI's Dice NaN, which its mean ignores.
+        return list(predicted), list(truth * drawn)
+
+    return transform
+
+
+def validation_metrics(spec: ModelSpec, network: MultiTaskNetwork) -> dict[str, Metric]:
+    """``score`` (the key metric: mean Dice minus mean error / 100), ``mae_<unit>`` and ``dice`` of every task.
+
+    Args:
+        spec: the tasks.
+        network: splits the output.
+    """
+    metrics: dict[str, Metric] = {}
+    for task in spec.image_tasks:
+        metrics[f"mae_{unit_name(task)}"] = MeanAbsoluteError(output_transform=image_pairs(task, network.split))
+    for label in spec.label_tasks:
+        metrics[f"dice_{label.name}"] = MeanDice(
+            include_background=False, output_transform=label_pairs(label, network.split)
+        )
+    names = list(metrics)
+    scales = [-1 / SCORE_UNITS if name.startswith("mae") else 1.0 for name in names]
+
+    def score(*values: float) -> float:
+        return sum(scale * float(value) for scale, value in zip(scales, values, strict=True))
+
+    return {"score": MetricsLambda(score, *metrics.values()), **metrics}
+
+
+def unit_name(task: ImageTask) -> str:
+    """``hu`` for a CT, else the task's name: the suffix of its metrics' columns."""
+    return "hu" if task.unit == "HU" else task.name

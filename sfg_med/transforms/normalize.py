@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intensity normalisation of the input image, the same in training and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from monai.transforms.utils_pytorch_numpy_unification import percentile
+from torch import Tensor
+
+# Air in an MR is noise: voxels under a tenth of the bright end are not the patient.
+FOREGROUND = 0.1
+LIMIT = 5.0
+
+
+class NormalizeInput(Transform):
+    """Zero mean and unit variance over the patient's voxels, clipped to +-5.
+
+    The patient is taken to be what is brighter than a tenth of the 99th percentile; scanner units, offsets of the
+    window and the amount of air around the patient therefore do not matter.
+    """
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """``(C, *spatial)`` in any unit to the same shape, float32."""
+        values = image.float()
+        bright = float(percentile(values.flatten(), 99))
+        patient = values[values > FOREGROUND * bright]
+        if patient.numel() < 2:
+            patient = values.flatten()
+        deviation = torch.clamp(patient.std(), min=1e-6)
+        return torch.clamp((values - patient.mean()) / deviation, -LIMIT, LIMIT)
+
+
+class NormalizeInputd(MapTransform):
+    """Dictionary version of :class:`NormalizeInput`."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.normalize = NormalizeInput()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Normalise the keys."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.normalize(result[key])
+        return result
