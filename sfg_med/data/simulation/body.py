@@ -12,11 +12,11 @@ from sfg_med.data.simulation.space import Box, Space, whole
 
 # Half width, front and back of the fascia of the trunk (mm) at heights z.
 _Z = (-60.0, -20.0, 20.0, 60.0, 110.0)
-_WIDTH = (160.0, 163.0, 158.0, 152.0, 149.0)
+_WIDTH = (160.0, 163.0, 157.0, 150.0, 146.0)
 _FRONT = (58.0, 62.0, 70.0, 77.0, 80.0)
 _BACK = (-88.0, -96.0, -101.0, -101.0, -99.0)
-_PENIS = ((0, 6, -56), (0, 30, -60), (0, 62, -52), (4, 84, -64), (7, 92, -90))
-_PENIS_RADII = (9.0, 11.0, 12.0, 12.5, 12.0)
+_PENIS = ((0, 4, -58), (0, 26, -62), (0, 54, -50), (3, 72, -56), (6, 78, -76), (8, 74, -102))
+_PENIS_RADII = (8.0, 10.0, 10.5, 11.0, 11.5, 10.5)
 
 
 def _superellipse(p: tuple[Array, Array], centre: Array, half: tuple[Array, Array], power: float) -> Array:
@@ -40,9 +40,9 @@ def _trunk(p: Points) -> Array:
 def _thigh(p: Points) -> Array:
     x, y, z = p
     centre_x, centre_y = 93 - 0.06 * (-60 - z), table(z, (-120, -50, 0), (-3, -12, -18))
-    wide, deep = table(z, (-120, -50, 0), (67, 72, 66)), table(z, (-120, -50, 0), (67, 74, 74))
+    wide, deep = table(z, (-120, -50, 0), (67, 72, 60)), table(z, (-120, -50, 0), (67, 74, 74))
     tilted = x - centre_x - np.float32(0.10) * (y - centre_y)  # the inner thighs diverge backward
-    return np.maximum(_superellipse((tilted, y), centre_y, (wide, deep), 2.3), z - 5)
+    return smooth_max(_superellipse((tilted, y), centre_y, (wide, deep), 2.3), z + 8, 24.0)
 
 
 class Body:
@@ -71,7 +71,7 @@ class Body:
         x, y, z = p
         front, outer = ramp(y, 20, 70), ramp(np.abs(x), 60, 140)
         upper = ramp(z, -80, 10)
-        belly = 0.30 + (man.belly - 0.30) * ramp(z, -60, 45)
+        belly = 0.45 + (man.belly - 0.45) * ramp(z, -85, 25)
         buttock = 0.55 + 0.65 * ramp(z, -100, -30)
         thick = front * belly + (1 - front) * (outer * (0.55 + 0.45 * upper) + (1 - outer) * buttock)
         return np.asarray(man.fat_mm * thick, np.float32)
@@ -79,16 +79,16 @@ class Body:
     @staticmethod
     def _cleft(p: Points, man: Man) -> Array:
         x, y, z = p
-        depth = table(z, (-90, -60, 0, 30, 45), (62, 50, 30, 8, -10))
+        depth = table(z, (-90, -60, -30, 0, 30, 40), (62, 46, 29, 15, 4, -6))
         bottom = y - (np.float32(man.table_mm) + depth)
-        opening = np.float32(0.5) + 5 * np.exp((man.table_mm - y) / np.float32(5.0))
-        opening = opening + np.float32(0.12) * np.clip(-58 - z, 0, 60)
+        opening = np.float32(0.2) + 3 * np.exp((man.table_mm - y) / np.float32(5.0))
+        opening = opening + np.float32(0.08) * np.clip(-58 - z, 0, 60)
         return np.maximum(np.abs(x) - opening, bottom)
 
     @staticmethod
     def _genitals(p: Points) -> Array:
-        scrotum = ellipsoid(p, (2, 52, -92), (36, 30, 30))
-        return smooth_min(scrotum, tube(p, _PENIS, [r + 4 for r in _PENIS_RADII]), 8.0)
+        scrotum = ellipsoid(p, (2, 40, -96), (37, 27, 28))
+        return smooth_min(scrotum, tube(p, _PENIS, [r + 3 for r in _PENIS_RADII]), 5.0)
 
 
 def penis(p: Points) -> Array:
@@ -98,4 +98,4 @@ def penis(p: Points) -> Array:
 
 def testis(p: Points) -> Array:
     """Distance to a testis, for lateral-positive x."""
-    return ellipsoid(p, (18, 50, -95), (13, 17, 20))
+    return ellipsoid(p, (18, 38, -98), (13, 16, 20))

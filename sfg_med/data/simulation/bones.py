@@ -11,6 +11,7 @@ from sfg_med.data.simulation.shapes import (
     Points,
     ellipsoid,
     halfspace,
+    plate,
     ramp,
     smooth_max,
     smooth_min,
@@ -66,15 +67,17 @@ def _ilium(p: Points) -> Array:
     slope = table(z, (10, 40, 70, 110), (0.22, 0.42, 0.60, 0.72))
     x0 = table(z, (10, 40, 70, 110), (88, 93, 100, 110))
     s = (y - middle) / half
-    sheet = x - (x0 + slope * y + 5 * (1 - s * s) * ramp(z, 30, 80))
-    thick = 4.6 + 4.0 * ramp(s, 0.45, 1.0) + 6.0 * ramp(s, -0.3, -1.0) + 7.0 * ramp(z, 46, 18)
+    sheet = x - (x0 + slope * y + 8 * (1 - s * s) * ramp(z, 25, 75) - 5 * s * (1 - s * s))
+    behind = ramp(s, -0.25, -0.8) * ramp(z, 40, 60)
+    thick = 4.3 + 4.0 * ramp(s, 0.5, 0.95) + 6.5 * behind + 7.0 * ramp(z, 46, 18)
+    edge = 0.85 * thick
     steep = np.sqrt(1 + slope * slope)
-    q0 = np.abs(sheet) / steep - thick + 4
-    q1 = (np.abs(y - middle) - half) * steep + 4
+    q0 = np.abs(sheet) / steep - thick + edge
+    q1 = (np.abs(y - middle) - half) * steep + edge
     q2 = 14 - z
     top = np.maximum(np.maximum(q0, q1), q2)
     out = np.sqrt(np.clip(q0, 0, None) ** 2 + np.clip(q1, 0, None) ** 2 + np.clip(q2, 0, None) ** 2)
-    return np.asarray(out + np.minimum(top, 0) - 4, np.float32)
+    return np.asarray(out + np.minimum(top, 0) - edge, np.float32)
 
 
 def _socket(p: Points, man: Man) -> Array:
@@ -90,7 +93,9 @@ def _ischium_pubis(p: Points) -> Array:
     column = tube(p, ((76, -27, 12), (70, -33, -22), (60, -38, -50), (56, -36, -66)), (14, 12.5, 14, 13.5))
     ramus = tube(p, ((54, -30, -66), (34, 8, -58), (15, 33, -42)), (8.5, 6.0, 7.5))
     upper = tube(p, ((70, 25, 4), (46, 44, 0), (20, 50, -10)), (11.5, 8.5, 9.5))
-    corpus = tube(p, ((13, 50, -13), (11, 38, -36)), (10, 9.5))
+    corpus = plate(p, ((8, 51, -9), (25, 49, -6), (20, 40, -34), (8, 38, -36)), 8.5)
+    front = tube(p, ((76, -16, -14), (66, -24, -45), (58, -24, -64)), (9, 8.5, 9))
+    column = smooth_min(column, front, 8)
     spine = tube(p, ((60, -38, 4), (50, -46, -4)), (8, 4))
     pubis = smooth_min(smooth_min(upper, corpus, 6), ramus, 6)
     return smooth_min(smooth_min(column, spine, 6), pubis, 6)
@@ -116,7 +121,7 @@ def sacrum(p: Points) -> Array:
     lean = table(z, _SACRUM_Z, (0.62, 0.72, 0.86, 0.97, 1.0, 0.90, 0.76, 0.72, 0.72))
     side = np.abs(x) / wide
     forward = y - centre - 6 * side * side * ramp(z, 20, 60) + 3
-    q0 = np.abs(x) - wide + 5
+    q0 = np.abs(x) - wide - 0.35 * np.clip(forward, -20, 20) + 5  # the joint with the ilium runs obliquely
     q1 = np.abs(forward) * lean - thick * (1 - 0.25 * np.clip(side, 0, 1)) + 4
     q2 = np.abs(z - 46) - 70
     out = np.sqrt(np.clip(q0, 0, None) ** 2 + np.clip(q1, 0, None) ** 2 + np.clip(q2, 0, None) ** 2)

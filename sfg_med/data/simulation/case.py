@@ -115,7 +115,7 @@ def check_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
         raise SfgMedError(
             "spacing", "three voxel sizes of 0.3 to 20 mm", str(values), "give one or three such numbers"
         )
-    return values  # type: ignore[return-value]
+    return values
 
 
 def check_seed(seed: int | Sequence[int]) -> tuple[int, ...]:

@@ -105,7 +105,7 @@ def draw_man(streams: Streams) -> Man:
         anteversion_mm=normal(12.0, 6.0, 0.0, 24.0),
         neck_drop_mm=normal(34.0, 4.0, 25.0, 43.0),
         cortex=normal(1.0, 0.12, 0.75, 1.3),
-        trabecular_hu=normal(220.0, 45.0, 120.0, 330.0),
+        trabecular_hu=normal(290.0, 50.0, 170.0, 420.0),
         yellow=normal(0.62, 0.12, 0.35, 0.9),
         prostate_ml=float(np.clip(np.exp(rng.normal(np.log(42.0), 0.38)), 20.0, 95.0)),
         prostate_shift_mm=(normal(0, 2, -4, 4), normal(0, 2, -4, 4), normal(0, 3, -6, 6)),

@@ -37,32 +37,34 @@ class Part:
 PARTS = (
     Part("gluteus maximus", ((45, -92, 75), (72, -88, 25), (150, -62, -25), (128, -62, 45)), (22,)),
     Part("gluteus maximus", ((40, -92, 40), (45, -80, -35), (135, -55, -60), (120, -70, 20)), (24,)),
-    Part("gluteus maximus", ((55, -85, -30), (95, -75, -62), (138, -40, -85)), (20, 22, 14)),
-    Part("gluteus medius", ((130, 30, 95), (92, -55, 85), (146, -22, 8), (136, 30, 40)), (17,)),
-    Part("gluteus medius", ((112, -60, 100), (128, -20, 110), (140, 5, 60)), (16, 18, 18)),
+    Part("gluteus maximus", ((55, -85, -30), (95, -75, -62), (140, -42, -100)), (20, 22, 15)),
+    Part("gluteus medius", ((132, 30, 95), (94, -55, 85), (146, -22, 8), (138, 30, 40)), (20,)),
+    Part("gluteus medius", ((108, -62, 100), (132, -20, 112), (142, 5, 60)), (20, 22, 20)),
     Part("gluteus minimus", ((114, 28, 45), (98, -30, 48), (140, -6, 6)), (10,)),
     Part("tensor fasciae latae", ((138, 48, 55), (150, 36, 5), (154, 12, -60)), (12, 15, 10)),
     Part("sartorius", ((124, 58, 62), (112, 72, 10), (98, 74, -40), (66, 62, -120)), (8, 11, 12, 12)),
     Part("rectus femoris", ((104, 44, 35), (118, 54, -20), (116, 55, -120)), (8, 14, 17)),
     Part("vastus lateralis", ((150, -6, -35), (152, 2, -70), (146, 8, -125)), (14, 21, 26)),
-    Part("vastus intermedius", ((128, 20, -55), (124, 26, -125)), (14, 20)),
+    Part("vastus intermedius", ((120, 20, -34), (128, 24, -60), (124, 28, -125)), (11, 17, 21)),
     Part("vastus medialis", ((104, 12, -70), (98, 22, -125)), (8, 16)),
     Part("iliacus", ((122, 35, 95), (62, -30, 95), (84, 14, 30)), (13,)),
     Part(
         "iliopsoas",
         ((50, -2, 115), (64, 16, 60), (82, 36, 18), (92, 34, -18), (108, -6, -58)),
-        (24, 21, 17, 16, 8),
+        (24, 21, 17, 16, 12),
     ),
     Part("pectineus", ((34, 54, -6), (64, 44, -26), (104, 4, -66)), (8, 15, 8)),
     Part("adductor longus", ((18, 50, -34), (52, 46, -75), (78, 34, -125)), (8, 17, 19)),
     Part("adductor brevis", ((20, 32, -42), (62, 22, -70), (96, 8, -100)), (9, 17, 12)),
     Part("adductor magnus", ((36, -8, -68), (68, -12, -95), (84, -10, -130)), (10, 25, 32)),
+    Part("adductor magnus", ((34, -4, -60), (60, -30, -66), (112, -18, -80), (90, 12, -92)), (11,)),
     Part("gracilis", ((13, 32, -48), (32, 14, -90), (36, 6, -125)), (6, 9, 10)),
-    Part("hamstrings", ((62, -50, -62), (76, -52, -90), (84, -48, -130)), (10, 18, 24)),
+    Part("hamstrings", ((62, -50, -62), (84, -54, -92), (98, -50, -130)), (10, 20, 28)),
+    Part("semimembranosus", ((58, -44, -74), (62, -44, -98), (62, -40, -130)), (8, 16, 22)),
     Part("obturator internus", ((60, 30, -2), (57, -26, 32), (50, -40, -40), (42, 24, -38)), (8,)),
     Part("obturator internus", ((54, -40, -18), (84, -46, -8), (136, -24, -6)), (8, 6, 4)),
     Part("obturator externus", ((34, 28, -32), (62, 8, -36), (118, -26, -16)), (11, 14, 5)),
-    Part("quadratus femoris", ((70, -34, -38), (118, -34, -36)), (13, 13)),
+    Part("quadratus femoris", ((66, -32, -24), (120, -32, -22), (118, -30, -60), (70, -34, -60)), (9,)),
     Part("piriformis", ((22, -74, 52), (60, -64, 34), (138, -26, 10)), (8, 12, 5)),
     Part("rectus abdominis", ((12, 72, 110), (36, 74, 110), (22, 60, 8), (8, 62, 4)), (7,)),
     Part("multifidus", ((18, -96, 60), (26, -88, 125)), (8, 20)),
@@ -70,7 +72,7 @@ PARTS = (
     Part("levator ani", ((8, 32, -30), (14, -10, -44), (13, -28, -56)), (2.2,)),
     Part("coccygeus", ((54, -38, 4), (18, -66, 4), (12, -64, -14)), (2.2,)),
 )
-_WALL = "abdominal wall"
+_SWELL_MM = 4.5  # muscles fill the space between bones and fascia: let them meet, then part them
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,14 @@ def _add_muscle(
 ) -> None:
     first, second, index = found
     corners = [q for piece in pieces for q in piece.points]
-    box = space.box(corners, max(max(piece.radii) for piece in pieces), side)
+    box = space.box(corners, max(max(piece.radii) for piece in pieces) + _SWELL_MM, side)
     if box is None:
         return
     p = space.at(box, side)
     distance = pieces[0].distance(p)
     for piece in pieces[1:]:
         np.minimum(distance, piece.distance(p), out=distance)
-    distance += wobble[box]
+    distance += wobble[box] - np.float32(_SWELL_MM if pieces[0].radii[0] > 3 else 0.0)
     nearest, runner_up = first[box], second[box]
     closer = distance < nearest
     np.minimum(runner_up, np.where(closer, nearest, distance), out=runner_up)

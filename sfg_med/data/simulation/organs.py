@@ -70,7 +70,7 @@ def urethra(p: Points, man: Man) -> Array:
 def seminal_vesicle(p: Points, man: Man) -> Array:
     """Distance to a seminal vesicle (x lateral): a lobed sac behind the bladder's base."""
     (_, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
-    y, z = cy - 0.75 * ry, cz + 0.86 * rz
+    y, z = cy - 0.75 * ry - 4, cz + 0.86 * rz
     points = ((4, y, z), (13, y - 3, z + 4), (22, y - 5, z + 7), (32, y - 9, z + 13))
     return tube(p, points, (3.5, 5.2, 5.8, 4.2))
 

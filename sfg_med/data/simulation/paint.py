@@ -70,10 +70,12 @@ def paint_man(painter: Painter) -> Body:
     course = organs.rectum_course(painter.man, painter.space.streams)
     _paint_bowel(painter, body, course)
     _paint_lines(painter)
+    _paint_vesicles(painter)
     _paint_bladder(painter)
     _paint_prostate(painter)
     _paint_rectum(painter, course)
     _paint_bones(painter)
+    painter.canvas.paint(box, -body.skin, painter.looks["air"])  # what sticks out is cut off
     return body
 
 
@@ -83,7 +85,7 @@ def _fat_look(painter: Painter, body: Body) -> Look:
     lobules = 1 - ramp(np.abs(space.noise("lobules", 11.0)), 0.0, 0.35)
     strands = ramp(space.noise("strands", (7.0, 7.0, 9.0)), 1.15, 2.2)
     deep = ramp(body.fascia, 0.0, -6.0)
-    share = (1 - deep) * 0.13 * lobules + deep * (0.10 * lobules + 0.55 * strands)
+    share = (1 - deep) * 0.09 * lobules + deep * (0.06 * lobules + 0.6 * strands)
     mixed = painter.mix("fat", "gut_wall", np.asarray(share, np.float32))
     shade = 1 + np.float32(0.05) * space.noise("fat shade", 30.0)
     return Look(np.asarray(mixed.mr * shade, np.float32), np.asarray(mixed.ct + 0.0 * fat.ct, np.float32))
@@ -102,9 +104,10 @@ def _paint_muscles(painter: Painter, body: Body) -> None:
     space = painter.space
     muscles = build_muscles(space, body.fascia, painter.man.muscle_fat)
     fascicles = space.noise("fascicles", (4.5, 4.5, 24.0))
-    streaks = ramp(space.noise("streaks", (6.0, 6.0, 30.0)), 1.3, 2.6)
+    streaks = 1 - ramp(np.abs(space.noise("streaks", (13.0, 13.0, 45.0))), 0.0, 0.22)
+    streaks = streaks * ramp(space.noise("streak places", 30.0), -0.3, 0.9)
     tone = space.streams("muscle tone").normal(0.0, 0.05, 256).astype(np.float32)[muscles.index]
-    share = np.clip(0.05 * painter.man.muscle_fat * (1 + 0.8 * fascicles) + 0.45 * streaks, 0, 0.8)
+    share = np.clip(0.05 * painter.man.muscle_fat * (1 + 0.8 * fascicles) + 0.32 * streaks * painter.man.muscle_fat, 0, 0.8)
     look = painter.mix("muscle", "fat", np.asarray(share, np.float32))
     textured = Look(np.asarray(look.mr * (1 + tone + 0.06 * fascicles), np.float32), look.ct)
     painter.canvas.paint(whole(space), muscles.distance, textured)
@@ -144,12 +147,12 @@ def _paint_loop(
     painter.canvas.paint(box, outer, painter.looks["gut_wall"])
     first, second, share = content
     grain = np.clip(share + 0.3 * space.noise("chyme", 12.0, box), 0, 1)
-    painter.canvas.paint(box, outer + 2.4, _crop(painter.mix(first, second, grain), box, space.shape))
+    painter.canvas.paint(box, outer + 2.4, _spread(painter.mix(first, second, grain), box, space.shape))
     bubbles = 7.0 * (1.6 - 2.4 * gas - space.noise("bubbles", 16.0, box) - 0.012 * (p[1] - 20))
     painter.canvas.paint(box, np.maximum(outer + 3, bubbles), painter.looks["gas"])
 
 
-def _crop(look: Look, box: Box, shape: tuple[int, ...]) -> Look:
+def _spread(look: Look, box: Box, shape: tuple[int, ...]) -> Look:
     """Spread a look that was computed on a box over the whole grid, as the canvas expects."""
     images = []
     for value in (look.mr, look.ct):
@@ -175,27 +178,26 @@ def _paint_bladder(painter: Painter) -> None:
     box = space.box([centre - radii, centre + radii], 6)
     if box is None:
         return
-    outer = organs.bladder(space.at(box), man) + 2.2 * space.noise("bladder", 32.0, box)
+    outer = organs.bladder(space.at(box), man) + 2.8 * space.noise("bladder", 32.0, box)
     painter.canvas.paint(box, outer, painter.looks["bladder_wall"], PELVIS_LABELS["bladder"])
     wall = organs.bladder_wall_mm(man) * (1 + 0.2 * space.noise("bladder wall", 25.0, box))
     painter.canvas.paint(box, outer + wall, painter.looks["urine"], PELVIS_LABELS["bladder"])
 
 
+def _paint_vesicles(painter: Painter) -> None:
+    man, space = painter.man, painter.space
+    _, y, z = man.prostate_centre_mm
+    for side in (_LEFT, _RIGHT):
+        box = space.box([(0.0, y - 45, z), (42.0, y, z + 50)], 6, side)
+        if box is not None:
+            vesicle = organs.seminal_vesicle(space.at(box, side), man) + 1.4 * space.noise("vesicle", 7.0, box)
+            painter.canvas.paint(box, vesicle, painter.looks["stroma"])
+            painter.canvas.paint(box, vesicle + 1.3, painter.looks["seminal_vesicle"])
+
+
 def _paint_prostate(painter: Painter) -> None:
     man, space, label = painter.man, painter.space, PELVIS_LABELS["prostate"]
     centre, radii = np.array(man.prostate_centre_mm), np.array(man.prostate_radii_mm)
-    for side in (_LEFT, _RIGHT):
-        corners = [
-            (0.0, float(centre[1] - 40), float(centre[2])),
-            (40.0, float(centre[1]), float(centre[2] + 45)),
-        ]
-        box = space.box(corners, 6, side)
-        if box is not None:
-            vesicle = organs.seminal_vesicle(space.at(box, side), man) + 1.3 * space.noise(
-                "vesicle", 7.0, box
-            )
-            painter.canvas.paint(box, vesicle, painter.looks["stroma"])
-            painter.canvas.paint(box, vesicle + 1.3, painter.looks["seminal_vesicle"])
     box = space.box([centre - radii, centre + radii], 26)
     if box is None:
         return
@@ -206,13 +208,13 @@ def _paint_prostate(painter: Painter) -> None:
     paint(
         box,
         gland + 1.0,
-        _crop(painter.mix("peripheral_zone", "transition_zone", speckle), box, space.shape),
+        _spread(painter.mix("peripheral_zone", "transition_zone", speckle), box, space.shape),
         label,
     )
     inner = np.maximum(organs.transition_zone(p, man), gland + 1.5)
     paint(box, inner, painter.looks["stroma"], label)
     nodules = np.clip(0.42 + 0.45 * space.noise("nodules", 8.0, box), 0, 1)
-    paint(box, inner + 1.1, _crop(painter.mix("stroma", "peripheral_zone", nodules), box, space.shape), label)
+    paint(box, inner + 1.1, _spread(painter.mix("stroma", "peripheral_zone", nodules), box, space.shape), label)
     paint(box, np.maximum(organs.front_stroma(p, man), gland), painter.looks["stroma"], label)
     tube_ = organs.urethra(p, man)
     paint(box, np.maximum(tube_, gland), painter.looks["mucosa"], label)
@@ -235,7 +237,7 @@ def _paint_rectum(painter: Painter, course: organs.Gut) -> None:
     paint(box, outer + 2.4, painter.looks["mucosa"], label)
     lumen = outer + 3.6
     grain = np.clip(man.stool + 0.35 * space.noise("stool", 7.0, box), 0, 1)
-    paint(box, lumen, _crop(painter.mix("mucosa", "stool", grain), box, space.shape), label)
+    paint(box, lumen, _spread(painter.mix("mucosa", "stool", grain), box, space.shape), label)
     radius = np.float32(man.ampulla_mm)
     level = (np.float32(man.rectal_gas) - course.height(p)) * radius + 3.0 * space.noise("gas", 12.0, box)
     paint(box, np.maximum(lumen, level), painter.looks["gas"], label)
@@ -243,27 +245,28 @@ def _paint_rectum(painter: Painter, course: organs.Gut) -> None:
 
 def _paint_bones(painter: Painter) -> None:
     man, space = painter.man, painter.space
-    yellow = np.clip(
-        man.yellow + 0.16 * space.noise("marrow", 28.0) + 0.10 * space.noise("trabeculae", 6.0), 0, 1
-    )
+    yellow = man.yellow + 0.20 * space.noise("marrow", 28.0) + 0.13 * space.noise("trabeculae", 6.0)
+    yellow = np.clip(yellow, 0, 1)
+    rough = np.float32(1.0) * space.noise("bone surface", 15.0)
     for side, name in ((_LEFT, "femoral_head_left"), (_RIGHT, "femoral_head_right")):
-        hip = [(0.0, -90.0, -85.0), (145.0, 65.0, 140.0)]
-        cover = painter.part(hip, 4, lambda p: bones.hip_bone(p, man), "cortical_bone", side=side)
-        if cover is not None:
-            box, distance = cover
-            inner = distance + bones.hip_cortex(space.at(box, side), man)
-            painter.canvas.paint(box, inner, _marrow(painter, yellow, 0.62))
-        _paint_femur(painter, yellow, side, PELVIS_LABELS[name])
-    _paint_sacrum(painter, yellow)
+        box = space.box([(0.0, -90.0, -85.0), (145.0, 65.0, 140.0)], 4, side)
+        if box is not None:
+            p = space.at(box, side)
+            distance = bones.hip_bone(p, man) + rough[box] * ramp(bones.head(p, man), 4, 12)
+            painter.canvas.paint(box, distance, painter.looks["cortical_bone"])
+            inner = distance + bones.hip_cortex(p, man)
+            painter.canvas.paint(box, inner, _marrow(painter, yellow, 0.75))
+        _paint_femur(painter, yellow, rough, side, PELVIS_LABELS[name])
+    _paint_sacrum(painter, yellow, rough)
     painter.part(
         [(-3.0, 30.0, -45.0), (3.0, 58.0, -2.0)],
         4,
-        lambda p: np.maximum(np.abs(p[0]) - 2.2, tube(p, ((0, 49, -15), (0, 39, -35)), (8, 7.5))),
+        lambda p: np.maximum(np.abs(p[0]) - 2.2, tube(p, ((0, 50, -12), (0, 39, -34)), (9, 8.5))),
         "cartilage",
     )
 
 
-def _paint_femur(painter: Painter, yellow: Array, side: int, label: int) -> None:
+def _paint_femur(painter: Painter, yellow: Array, rough: Array, side: int, label: int) -> None:
     man, space = painter.man, painter.space
     joint = [(bones.HIP_X, 0.0, 0.0)]
     r = man.head_radius_mm
@@ -279,36 +282,41 @@ def _paint_femur(painter: Painter, yellow: Array, side: int, label: int) -> None
     if box is None:
         return
     p, paint = space.at(box, side), painter.canvas.paint
-    outer = bones.femur(p, man)
     ball = bones.head(p, man)
+    outer = bones.femur(p, man) + rough[box] * ramp(ball, 0, 10)
     cortex = bones.femur_cortex(p, man)
     paint(box, outer, painter.looks["cortical_bone"])
-    paint(box, outer + cortex, _marrow(painter, np.clip(yellow + 0.25, 0, 1), 1.0, shaft=True))
+    dense = np.zeros(space.shape, np.float32)
+    dense[box] = (0.75 + 0.7 * ramp(ball, 6, -12)) * (1 - 0.95 * ramp(p[2], -25, -85))
+    paint(box, outer + cortex, _marrow(painter, np.clip(yellow + 0.2, 0, 1), dense))
     painter.canvas.label[box][ball < 0] = label
 
 
-def _marrow(painter: Painter, yellow: Array, dense: float, shaft: bool = False) -> Look:
-    """Marrow: the more yellow (fatty), the brighter on MR and the less dense on CT; no trabeculae in the shaft."""
+def _marrow(painter: Painter, yellow: Array, dense: Array | float) -> Look:
+    """Marrow: the more yellow (fatty), the brighter on MR and the less dense on CT.
+
+    Args:
+        painter: the shared state.
+        yellow: share of yellow marrow, on the whole grid.
+        dense: density of the trabeculae relative to the man's own.
+    """
     man, space = painter.man, painter.space
     mixed = painter.mix("red_marrow", "yellow_marrow", yellow)
-    bone = man.trabecular_hu * dense * (1.35 - 0.6 * yellow) * (1 + 0.18 * space.noise("trabeculae", 6.0))
-    if shaft:
-        z = space.points[2]
-        bone = bone * (1 - 0.95 * ramp(z, -25, -85))
-    return Look(
-        np.asarray(mixed.mr * (1 - 0.0005 * np.clip(bone, 0, 600)), np.float32),
-        np.asarray(mixed.ct + bone, np.float32),
-    )
+    grain = (1.35 - 0.6 * yellow) * (1 + 0.18 * space.noise("trabecular bone", 5.0))
+    bone = np.asarray(man.trabecular_hu * dense * grain, np.float32)
+    # Trabeculae take the place of marrow: no signal of their own.
+    return Look(mixed.mr * (1 - np.clip(bone, 0, 600) / 2000), mixed.ct + bone)
 
 
-def _paint_sacrum(painter: Painter, yellow: Array) -> None:
+def _paint_sacrum(painter: Painter, yellow: Array, rough: Array) -> None:
     space, man = painter.space, painter.man
     corners = [(-55.0, -108.0, -26.0), (55.0, -20.0, 120.0)]
-    cover = painter.part(corners, 4, bones.sacrum, "cortical_bone")
-    if cover is None:
+    box = space.box(corners, 4)
+    if box is None:
         return
-    box, distance = cover
     p, paint = space.at(box), painter.canvas.paint
+    distance = bones.sacrum(p) + 1.5 * rough[box]
+    paint(box, distance, painter.looks["cortical_bone"])
     paint(box, distance + np.float32(1.5 * man.cortex), _marrow(painter, yellow, 0.55))
     both = (np.abs(p[0]), p[1], p[2])
     paint(box, np.maximum(bones.sacral_foramina(both), distance), painter.looks["fat"])
@@ -316,4 +324,5 @@ def _paint_sacrum(painter: Painter, yellow: Array) -> None:
     paint(box, canal, painter.looks["fat"])
     paint(box, canal + 2.0, painter.looks["csf"])
     for height, depth, half in ((118.0, -26.0, 5.0), (86.0, -55.0, 1.4), (62.0, -76.0, 0.8)):
-        paint(box, bones.disc(p, height, depth, half), painter.looks["cartilage"])
+        slab = bones.disc(p, height, depth, half)
+        paint(box, slab if height > 110 else np.maximum(slab, distance + 3), painter.looks["cartilage"])

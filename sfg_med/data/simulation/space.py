@@ -39,7 +39,7 @@ class Space:
         spacing = [abs(float(a[1] - a[0])) for a in axes_mm]
         self.edge_mm = float(np.prod(spacing) ** (1.0 / 3.0))
         grids = np.meshgrid(*self.axes_mm, indexing="ij", sparse=True)
-        self.points: Points = tuple(  # type: ignore[assignment]
+        self.points: Points = tuple(
             (g + np.clip(self.noise(f"warp {axis}", 75.0), -2.5, 2.5) * np.float32(warp_mm)).astype(
                 np.float32
             )
