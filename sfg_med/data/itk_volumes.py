@@ -50,7 +50,7 @@ def read_itk(
     header.set_xyzt_units("mm")
     header.set_sform(affine, _SCANNER)
     header.set_qform(affine, _SCANNER)
-    array = np.ascontiguousarray(sitk.GetArrayViewFromImage(image)).T
+    array = sitk.GetArrayFromImage(image).T  # a copy: a view dies with the image
     return array, affine, header, shape
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read NIfTI-1 and NIfTI-2 strictly: nibabel repairs headers in silence, and a repaired geometry is a guess."""
+"""Read NIfTI-1 and NIfTI-2 strictly: nibabel repairs headers in silence, and a repaired grid is a guess."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_nifti(path: Path, role: str) -> Read:
     check_shape(path, shape, role)
     check_zooms(path, np.asarray(raw["pixdim"][1:4], np.float64))
     try:
-        check_dtype(path, raw.get_data_dtype())
+        check_dtype(path, _dtype(path, raw))
         image_class = (
             nib.Nifti1Image
             if isinstance(raw, nib.Nifti1Header) and raw["sizeof_hdr"] == 348
@@ -103,6 +103,13 @@ def _raw_header(path: Path, content: bytes, role: str) -> nib.Nifti1Header:
             path, "a valid NIfTI header", f"dimensions {header['dim'].tolist()}", "export it again"
         )
     return header
+
+
+def _dtype(path: Path, header: nib.Nifti1Header) -> np.dtype:
+    try:
+        return header.get_data_dtype()
+    except KeyError as error:
+        raise SfgMedError(path, "a known voxel type", f"type code {error}", "export it again") from error
 
 
 def _affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:

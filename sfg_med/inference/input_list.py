@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CSV list of images: column ``image`` (or the first one), and perhaps ``case``, the name of the results."""
+"""A CSV list of images: column ``image`` (or the first one), perhaps ``case``: the name of the results."""
 
 from __future__ import annotations
 

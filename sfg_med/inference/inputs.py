@@ -46,7 +46,7 @@ def find_jobs(source: Path, output: Path, spec: ModelSpec) -> list[Job]:
     Args:
         source: an image, a folder (walked through all levels) or a CSV list of images.
         output: the output folder; left out of the walk where it lies inside ``source``.
-        spec: the model: name of its input, which marks dataset folders, and of its outputs, which are no inputs.
+        spec: the model; the name of its input marks dataset folders, those of its outputs are no inputs.
 
     Raises:
         SfgMedError: if there is nothing to predict.

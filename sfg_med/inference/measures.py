@@ -62,7 +62,7 @@ def measure(spec: ModelSpec, volumes: dict[str, Array], grid: Volume) -> tuple[M
 
 
 def _mean_prefixes(spec: ModelSpec) -> dict[str, str]:
-    """Image task to the start of its columns: ``mean_hu`` for the first, others begin with the task's name."""
+    """Image task to the start of its columns: ``mean_hu``; after the first task with the task's name."""
     units = {task.name: re.sub(r"[^a-z0-9]+", "", task.unit.lower()) or "value" for task in spec.image_tasks}
     return {
         name: f"{name}_mean_{unit}" if i else f"mean_{unit}" for i, (name, unit) in enumerate(units.items())

@@ -67,7 +67,7 @@ class NativeGrid:
         source = MetaTensor(channels, affine=torch.as_tensor(work_affine))
         # borders: a voxel centre up to half a voxel beyond the outermost one still lies in the grid
         resample = SpatialResample(
-            mode="bilinear", padding_mode="border", align_corners=True, dtype=np.float32
+            mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32
         )
         x, y, z = self.shape
         thick = max(1, SLAB_VALUES // (x * y * max(len(channels), 3)))

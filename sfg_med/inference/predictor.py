@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One volume in, every task's volume out, in the grid of the input. One model serves any number of volumes."""
+"""One volume in, every task's volume out, in the grid of the input; one model serves any number."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from sfg_med.errors import SfgMedError
 from sfg_med.inference.devices import autocast, choose_device, choose_precision
 from sfg_med.inference.native_grid import NativeGrid
 from sfg_med.inference.passes import Passes, average_passes
+from sfg_med.networks import MultiTaskNetwork
+from sfg_med.sharing import KernelGroups
 from sfg_med.spec import ImageTask, LabelTask
 from sfg_med.transforms import network_input
 
@@ -98,6 +100,7 @@ class Predictor:
         Returns:
             Volumes in the grid of the input.
         """
+        self._check_size(volume)
         with torch.no_grad():
             prepared = network_input(_as_tensor(volume), self.spec)
             work_affine = np.asarray(prepared.affine, np.float64)
@@ -178,6 +181,13 @@ class Predictor:
             scores, work_affine, lambda maps: table[maps.argmax(dim=0)], fill=0.0, dtype=dtype
         )
 
+    def _check_size(self, volume: Volume) -> None:
+        largest = float(np.max(np.multiply(volume.array.shape, volume.spacing_mm)))
+        needed = 2 * max(self.spec.spacing_mm)
+        if largest < needed:
+            found = f"one of {largest:.3g} mm"
+            raise SfgMedError(volume.path, f"a field of view of at least {needed:g} mm", found, "check the voxel size")
+
     def _check(self, overlap: float, sw_batch_size: int) -> None:
         if not 0 <= overlap < 1:
             raise SfgMedError("--overlap", "0 or more and below 1", str(overlap), "0.5 is usual")
@@ -186,11 +196,18 @@ class Predictor:
             raise SfgMedError("--samples and --sw-batch-size", "at least 1", found, "give a positive number")
         if self.labels_from not in ("mean", "mode"):
             raise SfgMedError("--labels-from", "mean or mode", repr(self.labels_from), "choose one of them")
-        if self.samples > 1 and not hasattr(self.model.network, "posterior_draw"):
-            remedy = "use --samples 1, or the stochastic model that this one was made from"
-            raise SfgMedError(
-                self.model.path, f"a stochastic network for --samples {self.samples}", "a plain one", remedy
-            )
+        if self.samples > 1 and not _is_stochastic(self.model.network):
+            expected = f"a model with free groups for --samples {self.samples}"
+            remedy = "use --samples 1, or the stochastic model that it was made from"
+            raise SfgMedError(self.model.path, expected, "fixed groups, so that all passes are the same", remedy)
+
+
+def _is_stochastic(network: torch.nn.Module) -> bool:
+    """Whether draws can differ: compact networks and networks with fixed groups have nothing to draw."""
+    if not hasattr(network, "posterior_draw"):
+        return False
+    layers = [m for m in network.modules() if isinstance(m, KernelGroups)]
+    return not isinstance(network, MultiTaskNetwork) or any(bool((m.assignment < 0).any()) for m in layers)
 
 
 def _as_tensor(volume: Volume) -> MetaTensor:
@@ -206,5 +223,5 @@ def _check_finite(values: torch.Tensor, task: str) -> None:
 
 
 def _case_seed(seed: int, case: str) -> int:
-    """63-bit seed from the case's name and nothing else, so that neither order nor sharding changes a result."""
+    """63-bit seed from seed and case name only: neither order nor sharding changes a result."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{case}".encode()).digest()[:8], "big") >> 1
