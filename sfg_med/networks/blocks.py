@@ -9,6 +9,7 @@ from typing import Any
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
+from sfg_med.networks import norms  # noqa: F401 - registers the norm's name with MONAI
 from sfg_med.sharing import Features, GroupPolicy, KernelGroups, PathConv, SharingConv, TaskGroups, remask
 from sfg_med.sharing.convolution import Size
 from sfg_med.sharing.distribution import GroupInit
@@ -46,7 +47,7 @@ class SharingBlock(nn.Module):
         *,
         kernel_size: Size = 3,
         stride: Size = 1,
-        norm: Layer = ("instance", {"affine": True}),
+        norm: Layer = "instance_channels_last",
         act: Layer | None = ("leakyrelu", {"negative_slope": 0.01}),
         form: str = "formula",
         remask_paths: bool = True,

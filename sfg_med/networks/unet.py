@@ -61,7 +61,7 @@ class SFGUNet(MultiTaskNetwork):
         groups: str = "singletons",
         group_init: GroupInit = "default",
         policy: Mapping[str, Any] | None = None,
-        norm: Layer = ("instance", {"affine": True}),
+        norm: Layer = "instance_channels_last",
         act: Layer = ("leakyrelu", {"negative_slope": 0.01}),
         form: str = "formula",
         merge: str = "sum",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sfg_med.sharing.convolution import SharingConv
+from sfg_med.sharing.convolution import CHANNELS_LAST, SharingConv
 from sfg_med.sharing.features import Features
 from sfg_med.sharing.groups import TaskGroups
 
@@ -35,7 +35,8 @@ class CompactConv(nn.Module):
             else:  # a group that may read nothing here computes its bias: keep one channel, with weight zero
                 new, weight = torch.zeros(1, dtype=torch.long), torch.zeros_like(weight[:, :1])
             self.reads.append(_as_slice(new))
-            self.weights.append(nn.Parameter(weight.clone()))
+            layout = CHANNELS_LAST[layer.spatial_dims]
+            self.weights.append(nn.Parameter(weight.contiguous(memory_format=layout).clone()))
             self.biases.append(nn.Parameter(_bias(layer)[rows].clone()))
         self.convolve = _Convolve(layer)
 
