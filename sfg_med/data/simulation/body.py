@@ -32,7 +32,7 @@ def _superellipse(p: tuple[Array, Array], centre: Array, half: tuple[Array, Arra
 def _trunk(p: Points) -> Array:
     x, y, z = p
     front, back = table(z, _Z, _FRONT), table(z, _Z, _BACK)
-    sides = _superellipse((x, y), (front + back) / 2, (table(z, _Z, _WIDTH), (front - back) / 2), 2.7)
+    sides = _superellipse((x, y), (front + back) / 2, (table(z, _Z, _WIDTH), (front - back) / 2), 2.9)
     perineum = np.float32(0.97) * (-60 + np.float32(0.22) * y - z)
     return smooth_max(sides, perineum, 14.0)
 
@@ -67,12 +67,12 @@ class Body:
 
     @staticmethod
     def _fat(p: Points, man: Man) -> Array:
-        """Thickness of the subcutaneous fat: thick on belly and buttocks, thin on the thighs' fronts and insides."""
+        """Thickness of the subcutaneous fat: thick on belly and buttocks, thin inside the thighs."""
         x, y, z = p
         front, outer = ramp(y, 20, 70), ramp(np.abs(x), 60, 140)
         upper = ramp(z, -80, 10)
         belly = 0.45 + (man.belly - 0.45) * ramp(z, -85, 25)
-        buttock = 0.55 + 0.65 * ramp(z, -100, -30)
+        buttock = 0.25 + 0.95 * ramp(z, -95, -35)
         thick = front * belly + (1 - front) * (outer * (0.55 + 0.45 * upper) + (1 - outer) * buttock)
         return np.asarray(man.fat_mm * thick, np.float32)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bones: hip bones with acetabulum, sacrum with coccyx, femora. Distances on the right side, x lateral (mm)."""
+"""Bones: hip bones with acetabulum, sacrum with coccyx, femora. Distances (mm) for lateral x."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def hip_bone(p: Points, man: Man) -> Array:
 def _ilium(p: Points) -> Array:
     """The wing: a bent sheet between a front edge and a back edge that depend on the height."""
     x, y, z = p
-    front = table(z, (10, 30, 72, 100, 130), (30, 40, 56, 44, 10))
+    front = table(z, (10, 30, 72, 100, 130), (30, 40, 54, 36, 8))
     back = table(z, (10, 25, 42, 58, 75, 110), (-34, -34, -42, -66, -84, -74))
     middle = (front + back) / 2
     half = (front - back) / 2
-    slope = table(z, (10, 40, 70, 110), (0.22, 0.42, 0.60, 0.72))
-    x0 = table(z, (10, 40, 70, 110), (88, 93, 100, 110))
+    slope = table(z, (10, 40, 70, 110), (0.22, 0.42, 0.59, 0.68))
+    x0 = table(z, (10, 40, 70, 110), (88, 93, 99, 106))
     s = (y - middle) / half
     sheet = x - (x0 + slope * y + 8 * (1 - s * s) * ramp(z, 25, 75) - 5 * s * (1 - s * s))
     behind = ramp(s, -0.25, -0.8) * ramp(z, 40, 60)
@@ -111,6 +111,11 @@ _SACRUM_Z = (-24, -12, 0, 15, 35, 55, 80, 105, 118)
 _SACRUM_Y = (-54, -68, -78, -87, -90, -84, -67, -43, -30)
 _SACRUM_WIDE = (5, 7, 9, 16, 27, 40, 50, 55, 54)
 _SACRUM_THICK = (4.5, 5, 6, 8, 10, 12.5, 16, 21, 23)
+
+
+def sacrum_front_mm(height_mm: float) -> float:
+    """y of the front of sacrum and coccyx in the midline."""
+    return float(np.interp(height_mm, _SACRUM_Z, np.add(_SACRUM_Y, _SACRUM_THICK)))
 
 
 def sacrum(p: Points) -> Array:

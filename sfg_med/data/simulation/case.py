@@ -64,20 +64,23 @@ def simulate_case(
     protocol = draw_protocol(streams)
     tissues = draw_tissues(streams)
     axes, offset = _axes(man, spacing, streams)
-    space = Space(axes, streams, man.scale, man.warp_mm)
+    split = _split(spacing)
+    space = Space([_refine(a, n) for a, n in zip(axes, split, strict=True)], streams, man.scale, man.warp_mm)
     looks = {n: Look(spin_echo(t, protocol.te_ms, protocol.tr_ms), t.ct_hu) for n, t in tissues.items()}
     canvas = Canvas(space.shape, space.edge_mm)
     body = paint_man(Painter(space, man, canvas, looks))
-    mask = (body.skin < 0).astype(np.uint8)
-    seg = canvas.label * mask
+    inside = body.skin < 0
+    mask = _block_mean(inside, split) > 0.5
+    seg = _majority(canvas.label * inside, split) * mask
+    signal = _block_mean(canvas.mr, split) / np.float32(looks["fat"].mr)
     voxel_ml = float(np.prod(spacing)) / 1000.0
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [a[0] + o for a, o in zip(axes, offset, strict=True)]
     return SimulatedCase(
-        mr=acquire_mr(canvas.mr, space, protocol, float(looks["fat"].mr)),
-        ct=acquire_ct(canvas.ct, space, protocol, spacing),
+        mr=acquire_mr(signal, axes, streams, protocol),
+        ct=acquire_ct(_block_mean(canvas.ct, split), spacing, streams, protocol),
         seg=seg,
-        mask=mask,
+        mask=mask.astype(np.uint8),
         affine=affine,
         parameters={
             "anatomy": asdict(man),
@@ -85,6 +88,31 @@ def simulate_case(
             "volume_ml": {n: round(float((seg == v).sum()) * voxel_ml, 2) for n, v in PELVIS_LABELS.items()},
         },
     )
+
+
+def _split(spacing: tuple[float, ...]) -> tuple[int, ...]:
+    """How many parts to paint each voxel in, along each axis: flat or long voxels are averages of nearly cubic ones."""
+    return tuple(max(1, round(s / min(spacing))) for s in spacing)
+
+
+def _refine(axis_mm: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
+    step = axis_mm[1] - axis_mm[0]
+    shifts = ((np.arange(parts) + 0.5) / parts - 0.5) * step
+    return (axis_mm[:, None] + shifts).ravel()
+
+
+def _block_mean(image: NDArray[Any], parts: tuple[int, ...]) -> NDArray[np.float32]:
+    if parts == (1, 1, 1):
+        return image.astype(np.float32)
+    shape = [n for size, p in zip(image.shape, parts, strict=True) for n in (size // p, p)]
+    return image.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)
+
+
+def _majority(labels: NDArray[np.uint8], parts: tuple[int, ...]) -> NDArray[np.uint8]:
+    if parts == (1, 1, 1):
+        return labels
+    shares = [_block_mean(labels == value, parts) for value in (0, *PELVIS_LABELS.values())]
+    return np.argmax(np.stack(shares), axis=0).astype(np.uint8)
 
 
 def _axes(

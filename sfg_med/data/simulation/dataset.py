@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sfg_med import __version__
+from sfg_med.data.atomic import atomic_path, remove_leftovers, write_json
 from sfg_med.data.simulation.case import check_seed, check_spacing, simulate_case
+from sfg_med.data.splits import make_splits
 from sfg_med.errors import SfgMedError
 
 FILES = ("mr", "ct", "seg", "mask")
@@ -59,7 +60,7 @@ def simulate_dataset(
         progress: called with a case's name and whether it was simulated now (False: it was there).
 
     Raises:
-        SfgMedError: for impossible arguments, or if ``out`` holds another simulation and ``overwrite`` is off.
+        SfgMedError: for impossible arguments; if ``out`` holds another simulation and ``overwrite`` is off.
     """
     spacing = check_spacing(spacing_mm)
     check_seed(seed)
@@ -69,7 +70,6 @@ def simulate_dataset(
     folder = _make_folder(Path(out))
     record = _open_record(folder, seed, spacing, overwrite)
     names = [f"case{i:03d}" for i in range(cases)]
-    _write_json(folder / SPLITS, split_names(names))
     todo, skipped = {}, []
     for number, name in enumerate(names):
         if _is_finished(folder / name, record["cases"].get(name)) and not overwrite:
@@ -80,24 +80,11 @@ def simulate_dataset(
             todo[name] = (folder / name, seed, number, spacing)
     for name, parameters in _simulate_all(todo, jobs):
         record["cases"][name] = parameters
-        _write_json(folder / RECORD, record)
+        write_json(folder / RECORD, record)
         if progress is not None:
             progress(name, True)
+    write_json(folder / SPLITS, make_splits(names, seed))
     return DatasetResult(folder, tuple(todo), tuple(skipped))
-
-
-def split_names(names: Sequence[str]) -> dict[str, list[str]]:
-    """Split case names about 70/15/15 into train, validation, test; at least one of each from three cases on."""
-    n = len(names)
-    held = max(1, round(0.15 * n))
-    test = held if n >= 3 else 0
-    validation = held if n >= 2 else 0
-    train = n - validation - test
-    return {
-        "train": list(names[:train]),
-        "validation": list(names[train : train + validation]),
-        "test": list(names[train + validation :]),
-    }
 
 
 def _make_folder(folder: Path) -> Path:
@@ -161,7 +148,6 @@ def _write_case(folder: Path, seed: int, number: int, spacing: tuple[float, floa
     import nibabel as nib
 
     case = simulate_case((seed, number), spacing)
-    folder.mkdir(exist_ok=True)
     for name in FILES:
         image = nib.Nifti1Image(getattr(case, name), case.affine)
         image.set_sform(case.affine, code=1)
@@ -169,19 +155,7 @@ def _write_case(folder: Path, seed: int, number: int, spacing: tuple[float, floa
         image.header.set_xyzt_units("mm")
         image.header["descrip"] = f"SIMULATED sfg_med {__version__}".encode()
         final = folder / f"{name}.nii.gz"
-        partial = folder / f".{name}.{os.getpid()}.partial.nii.gz"
-        try:
+        remove_leftovers(final)
+        with atomic_path(final) as partial:
             nib.save(image, partial)
-            os.replace(partial, final)
-        finally:
-            partial.unlink(missing_ok=True)
     return case.parameters
-
-
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

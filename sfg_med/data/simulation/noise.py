@@ -48,7 +48,7 @@ def smooth_noise(
 ) -> Array:
     """Evaluate Gaussian noise of unit variance, smooth over about two knots, on a rectilinear grid.
 
-    The noise is a cubic B-spline on a lattice of independent normal numbers; the three sums are matrix products.
+    The noise is a cubic B-spline on a lattice of independent normal numbers; its sums are matrix products.
 
     Args:
         generator: source of the lattice; the same generator state gives the same function on every grid.

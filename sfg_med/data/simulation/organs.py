@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
+from sfg_med.data.simulation.bones import sacrum_front_mm
 from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Array, Streams
 from sfg_med.data.simulation.shapes import Point, Points, ellipsoid, ramp, smooth_max, tube
@@ -42,7 +43,7 @@ def prostate(p: Points, man: Man) -> Array:
 
 
 def transition_zone(p: Points, man: Man) -> Array:
-    """Distance to transition and central zone: in front of and above the peripheral zone, larger in large glands."""
+    """Distance to transition and central zone: above and before the peripheral zone; larger in large glands."""
     (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
     share = np.clip(0.62 + 0.0022 * (man.prostate_ml - 20.0), 0.6, 0.8)
     centre = (cx, cy + (0.95 - share) * ry, cz + (0.9 - share) * rz)
@@ -111,8 +112,8 @@ def rectum_course(man: Man, streams: Streams) -> Gut:
     side = rng.normal(0.0, (1.5, 3.0, 6.0, 8.0))
     nodes = np.array(
         [
-            (0.0, back - low - 1.0, cz - 0.80 * rz),
-            (side[0], back - middle - 2.0, cz + 0.05 * rz),
+            (0.0, back - low + 2.0, cz - 0.80 * rz),
+            (side[0], back - middle - 1.0, cz + 0.05 * rz),
             (side[1], min(back - high - 5.0, -42.0), cz + 1.15 * rz),
             (side[2], -57.0 + 0.2 * r, 34.0),
             (side[3], -44.0, RECTUM_TOP_MM + 6),
@@ -120,6 +121,10 @@ def rectum_course(man: Man, streams: Streams) -> Gut:
     )
     nodes[2, 2] = min(nodes[2, 2], 20.0)
     radii = np.array([low, middle, high, 0.80 * r + 1.5, 0.62 * r + 3.0])
+    for node, limit in ((1, back - 1), (2, back - 2), (3, np.inf)):  # between prostate and sacrum
+        behind = sacrum_front_mm(nodes[node, 2]) + 4
+        radii[node] = min(radii[node], (limit - behind) / 2)
+        nodes[node, 1] = np.clip(nodes[node, 1], behind + radii[node], limit - radii[node])
     t = np.linspace(0, 1, 5)
     fine = np.linspace(0, 1, 21)
     points = CubicSpline(t, nodes, bc_type="natural")(fine)

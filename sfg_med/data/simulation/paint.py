@@ -83,7 +83,9 @@ def _fat_look(painter: Painter, body: Body) -> Look:
     """Fat: lobules parted by thin septa under the skin, small vessels and strands inside the pelvis."""
     space, fat = painter.space, painter.looks["fat"]
     lobules = 1 - ramp(np.abs(space.noise("lobules", 11.0)), 0.0, 0.35)
-    strands = ramp(space.noise("strands", (7.0, 7.0, 9.0)), 1.15, 2.2)
+    # Two noises vanish together along curves: a net of small vessels.
+    vessels = np.hypot(space.noise("vessels a", 17.0), space.noise("vessels b", 17.0))
+    strands = np.maximum(ramp(vessels, 0.24, 0.08), ramp(space.noise("strands", (7.0, 7.0, 9.0)), 1.5, 2.5))
     deep = ramp(body.fascia, 0.0, -6.0)
     share = (1 - deep) * 0.09 * lobules + deep * (0.06 * lobules + 0.6 * strands)
     mixed = painter.mix("fat", "gut_wall", np.asarray(share, np.float32))
@@ -107,7 +109,11 @@ def _paint_muscles(painter: Painter, body: Body) -> None:
     streaks = 1 - ramp(np.abs(space.noise("streaks", (13.0, 13.0, 45.0))), 0.0, 0.22)
     streaks = streaks * ramp(space.noise("streak places", 30.0), -0.3, 0.9)
     tone = space.streams("muscle tone").normal(0.0, 0.05, 256).astype(np.float32)[muscles.index]
-    share = np.clip(0.05 * painter.man.muscle_fat * (1 + 0.8 * fascicles) + 0.32 * streaks * painter.man.muscle_fat, 0, 0.8)
+    share = np.clip(
+        0.05 * painter.man.muscle_fat * (1 + 0.8 * fascicles) + 0.32 * streaks * painter.man.muscle_fat,
+        0,
+        0.8,
+    )
     look = painter.mix("muscle", "fat", np.asarray(share, np.float32))
     textured = Look(np.asarray(look.mr * (1 + tone + 0.06 * fascicles), np.float32), look.ct)
     painter.canvas.paint(whole(space), muscles.distance, textured)
@@ -190,7 +196,9 @@ def _paint_vesicles(painter: Painter) -> None:
     for side in (_LEFT, _RIGHT):
         box = space.box([(0.0, y - 45, z), (42.0, y, z + 50)], 6, side)
         if box is not None:
-            vesicle = organs.seminal_vesicle(space.at(box, side), man) + 1.4 * space.noise("vesicle", 7.0, box)
+            vesicle = organs.seminal_vesicle(space.at(box, side), man) + 1.4 * space.noise(
+                "vesicle", 7.0, box
+            )
             painter.canvas.paint(box, vesicle, painter.looks["stroma"])
             painter.canvas.paint(box, vesicle + 1.3, painter.looks["seminal_vesicle"])
 
@@ -214,17 +222,19 @@ def _paint_prostate(painter: Painter) -> None:
     inner = np.maximum(organs.transition_zone(p, man), gland + 1.5)
     paint(box, inner, painter.looks["stroma"], label)
     nodules = np.clip(0.42 + 0.45 * space.noise("nodules", 8.0, box), 0, 1)
-    paint(box, inner + 1.1, _spread(painter.mix("stroma", "peripheral_zone", nodules), box, space.shape), label)
+    paint(
+        box, inner + 1.1, _spread(painter.mix("stroma", "peripheral_zone", nodules), box, space.shape), label
+    )
     paint(box, np.maximum(organs.front_stroma(p, man), gland), painter.looks["stroma"], label)
     tube_ = organs.urethra(p, man)
     paint(box, np.maximum(tube_, gland), painter.looks["mucosa"], label)
-    paint(box, np.maximum(tube_, -gland), painter.looks["mucosa"])
+    paint(box, np.maximum(np.maximum(tube_, -gland), p[2] - centre[2]), painter.looks["mucosa"])
 
 
 def _paint_rectum(painter: Painter, course: organs.Gut) -> None:
     man, space, label = painter.man, painter.space, PELVIS_LABELS["rectum"]
     corners = [tuple(float(v) for v in q) for q in course.points] + [(0.0, -70.0, -90.0)]
-    box = space.box(corners, float(course.radii.max()))  # type: ignore[arg-type]
+    box = space.box(corners, float(course.radii.max()))
     if box is None:
         return
     p, paint = space.at(box), painter.canvas.paint
@@ -245,7 +255,7 @@ def _paint_rectum(painter: Painter, course: organs.Gut) -> None:
 
 def _paint_bones(painter: Painter) -> None:
     man, space = painter.man, painter.space
-    yellow = man.yellow + 0.20 * space.noise("marrow", 28.0) + 0.13 * space.noise("trabeculae", 6.0)
+    yellow = man.yellow + 0.13 * space.noise("marrow", 30.0) + 0.13 * space.noise("trabeculae", 6.0)
     yellow = np.clip(yellow, 0, 1)
     rough = np.float32(1.0) * space.noise("bone surface", 15.0)
     for side, name in ((_LEFT, "femoral_head_left"), (_RIGHT, "femoral_head_right")):

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from sfg_med.data.simulation.noise import Array, Streams
-from sfg_med.data.simulation.space import Space
+from sfg_med.data.simulation.noise import Array, Streams, smooth_noise
+
+Axes = Sequence[NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,32 @@ def draw_protocol(streams: Streams) -> Protocol:
     )
 
 
-def acquire_mr(signal: Array, space: Space, protocol: Protocol, fat_signal: float) -> NDArray[np.int16]:
-    """Shade, scale and add Rician noise: the magnitude of a complex image with Gaussian noise in both channels."""
-    field = np.exp(np.float32(protocol.bias) * space.noise("bias", 150.0))
-    unit = np.float32(protocol.mr_gain / fat_signal)
+def acquire_mr(signal: Array, axes_mm: Axes, streams: Streams, protocol: Protocol) -> NDArray[np.int16]:
+    """Shade, scale and add Rician noise: the magnitude of a complex image, Gaussian noise in both channels.
+
+    Args:
+        signal: spin-echo signal relative to the man's fat.
+        axes_mm: voxel positions, for the bias field.
+        streams: the man's random streams.
+        protocol: how he was scanned.
+    """
+    field = np.exp(np.float32(protocol.bias) * smooth_noise(streams("bias"), axes_mm, 150.0))
     sigma = np.float32(protocol.mr_noise * protocol.mr_gain)
-    rng = space.streams("mr noise")
-    real = signal * field * unit + sigma * rng.standard_normal(signal.shape, dtype=np.float32)
+    rng = streams("mr noise")
+    real = signal * field * np.float32(protocol.mr_gain) + sigma * rng.standard_normal(
+        signal.shape, dtype=np.float32
+    )
     imaginary = sigma * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.clip(np.rint(np.hypot(real, imaginary)), 0, 32767).astype(np.int16)
 
 
 def acquire_ct(
-    hu: Array, space: Space, protocol: Protocol, spacing_mm: tuple[float, ...]
+    hu: Array, spacing_mm: Sequence[float], streams: Streams, protocol: Protocol
 ) -> NDArray[np.int16]:
     """Blur by the point spread function, add correlated noise (less in air), clip to the scanner's range."""
     sigma = [protocol.ct_psf_mm / 2.355 / s for s in spacing_mm]
     blurred = gaussian_filter(hu, sigma, mode="nearest")
-    white = space.streams("ct noise").standard_normal(hu.shape, dtype=np.float32)
+    white = streams("ct noise").standard_normal(hu.shape, dtype=np.float32)
     grain = gaussian_filter(white, 0.5)
     grain *= np.float32(protocol.ct_noise_hu / max(float(grain.std()), 1e-6))
     blurred += grain * np.clip((blurred + 1300) / 1300, 0.25, 1.0)

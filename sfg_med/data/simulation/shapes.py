@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signed distance functions (mm, negative inside) of a few primitives, after Inigo Quilez, "Distance functions"."""
+"""Signed distances (mm, negative inside) of a few primitives, after Inigo Quilez, "Distance functions"."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _MARGIN_MM = 16.0  # largest displacement of the warp plus the width of an edge
 class Space:
     """Positions of the voxels in the template's coordinates: the origin is midway between the hip joints.
 
-    x runs to the patient's right, y forward, z upward (RAS). A smooth random warp and a scale make the individual.
+    x runs to the patient's right, y forward, z upward (RAS). A smooth warp and a scale make the individual.
 
     Args:
         axes_mm: voxel positions along x, y, z, relative to the hip centre.
@@ -52,7 +52,7 @@ class Space:
         return smooth_noise(self.streams(name), axes, knot_mm)
 
     def box(self, corners: Sequence[Point], reach_mm: float, side: int = 1) -> Box | None:
-        """Slices of the voxels within ``reach_mm`` of the bounding box of ``corners``; None if outside the grid.
+        """Slices of the voxels within ``reach_mm`` of the bounding box of ``corners``; None if there are none.
 
         ``side`` -1 mirrors the corners to the patient's left.
         """
@@ -91,8 +91,8 @@ class Look:
 class Canvas:
     """MR, CT and labels while a man is painted, one part over the other.
 
-    A part covers a voxel by the share ``clip(0.5 - distance / edge, 0, 1)``, which is the volume share of a plane
-    boundary: partial volume in MR and CT comes from that.
+    A part covers a voxel by the share ``clip(0.5 - distance / edge, 0, 1)``, the volume share of a plane boundary:
+    partial volume in MR and CT comes from that.
 
     Args:
         shape: grid shape.
