@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``qc.html``: everything a person needs to accept or reject the cases of a prediction run, in one file."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sfg_med.errors import SfgMedError
+from sfg_med.inference.measures import measure_columns
+from sfg_med.metrics import case_dice_mean
+from sfg_med.metrics import columns as metric_columns
+from sfg_med.report.case_files import MANIFEST, Predictions, open_predictions
+from sfg_med.report.case_pictures import CasePictures, draw_case
+from sfg_med.report.flags import flag_words
+from sfg_med.report.html import number, render
+from sfg_med.report.pictures import ORGAN_COLOURS
+from sfg_med.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
+PAGE = "qc.html"
+PICTURED_CASES = 200
+
+
+@dataclass(frozen=True)
+class OrganRow:
+    """A line of a case's table: organ, its colour on the pictures, and cells under the table's headings."""
+
+    organ: str
+    colour: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One case as the template shows it."""
+
+    name: str
+    record: Mapping[str, Any]
+    flags: tuple[str, ...]
+    metrics: tuple[tuple[str, str], ...]
+    organs: tuple[OrganRow, ...]
+    pictures: CasePictures | None
+    no_pictures: str
+
+
+def write_qc_page(
+    out_dir: Path,
+    metrics_csv: Path | None = None,
+    reference_dir: Path | None = None,
+    *,
+    pictured: int = PICTURED_CASES,
+) -> Path:
+    """Write ``OUT/qc.html`` from what ``sfg-med predict`` left in a folder.
+
+    Args:
+        out_dir: folder with ``manifest.json``.
+        metrics_csv: table of ``sfg-med evaluate``, to show beside each case.
+        reference_dir: dataset folder, to show the true image, the error and the true organs.
+        pictured: number of cases with pictures (about 100 to 250 kB each); flagged cases come first.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        SfgMedError: if the folder has no manifest, or the table cannot be read.
+    """
+    predictions = open_predictions(out_dir)
+    if not predictions.manifest:
+        raise SfgMedError(
+            out_dir / MANIFEST, "the manifest of sfg-med predict", "no such file", "predict first"
+        )
+    scores = read_metrics(metrics_csv) if metrics_csv else {}
+    records = [predictions.records[case] for case in predictions.records]
+    drawn = _with_pictures(records, pictured)
+    spec = predictions.spec
+    return render(
+        "prediction.html.j2",
+        out_dir / PAGE,
+        manifest=predictions.manifest,
+        simulated=_is_simulated(predictions, reference_dir),
+        reference=reference_dir,
+        overview=[_overview(record, scores) for record in records],
+        failed=[record for record in records if record["status"] != "done"],
+        flagged=sum(bool(record.get("flags")) for record in records),
+        scored=bool(scores),
+        mae_unit=spec.image_tasks[0].unit if spec.image_tasks else "",
+        flag_words=flag_words,
+        headings=_headings(spec, bool(scores)),
+        cases=(_view(predictions, record, scores, reference_dir, drawn) for record in records),
+    )
+
+
+def read_metrics(path: Path) -> dict[str, dict[str, float]]:
+    """Read ``metrics.csv``: case name to column to value; blanks are NaN."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {row.pop("case"): {k: float(v) if v else math.nan for k, v in row.items()} for row in rows}
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise SfgMedError(path, "the metrics.csv of sfg-med evaluate", found, "evaluate again") from error
+
+
+def _view(
+    predictions: Predictions,
+    record: Mapping[str, Any],
+    scores: Mapping[str, Mapping[str, float]],
+    reference: Path | None,
+    drawn: set[str],
+) -> CaseView:
+    case = str(record["case"])
+    pictures, reason = None, ""
+    if record["status"] == "done" and case in drawn:
+        try:
+            pictures = draw_case(predictions, case, reference)
+        except Exception as error:  # a page without one case's pictures is better than no page
+            logger.debug("no pictures of %s", case, exc_info=True)
+            reason = f"No pictures: {' '.join(str(error).split())}"
+    elif record["status"] == "done":
+        reason = f"No pictures: they are drawn for {len(drawn)} cases only, flagged ones first."
+    score = scores.get(case, {})
+    spec = predictions.spec
+    shown = tuple(
+        (f"{c.title} ({c.unit})" if c.unit else c.title, number(score.get(c.name), 1 if c.unit else 3))
+        for c in metric_columns(spec)
+        if score and c.metric not in ("dice", "hd95")
+    )
+    flags = tuple(flag_words(flag) for flag in record.get("flags", ()))
+    rows = _organ_rows(spec, record.get("measures", {}), score, bool(scores))
+    return CaseView(case, record, flags, shown, rows, pictures, reason)
+
+
+def _with_pictures(records: list[Mapping[str, Any]], limit: int) -> set[str]:
+    done = [record for record in records if record["status"] == "done"]
+    ranked = sorted(done, key=lambda record: not record.get("flags"))
+    return {str(record["case"]) for record in ranked[:limit]}
+
+
+def _is_simulated(predictions: Predictions, reference: Path | None) -> bool:
+    folders = {
+        Path(record["input"]).parent.parent for record in predictions.records.values() if record.get("input")
+    }
+    source = predictions.manifest.get("options", {}).get("input")
+    folders |= {Path(str(source))} if source else set()
+    folders |= {reference} if reference else set()
+    return any((folder / "simulation.json").is_file() for folder in folders)
+
+
+def _organs(spec: ModelSpec) -> list[str]:
+    return [organ for task in spec.label_tasks for organ in task.labels]
+
+
+def _colours(spec: ModelSpec) -> list[str]:
+    return [
+        ORGAN_COLOURS[i % len(ORGAN_COLOURS)] for task in spec.label_tasks for i in range(len(task.labels))
+    ]
+
+
+def _measure_groups(spec: ModelSpec) -> list[list[str]]:
+    """Columns of ``cases.csv``, one list of all organs for each kind of measure."""
+    names, count = measure_columns(spec), len(_organs(spec))
+    return [names[i : i + count] for i in range(0, len(names), count)] if count else []
+
+
+def _headings(spec: ModelSpec, scored: bool) -> list[str]:
+    means = [f"mean {image.name} ({image.unit})" for image in spec.image_tasks]
+    return ["volume (ml)", *means, *(["Dice", "HD95 (mm)"] if scored else [])]
+
+
+def _organ_rows(
+    spec: ModelSpec, measures: Mapping[str, float], score: Mapping[str, float], scored: bool
+) -> tuple[OrganRow, ...]:
+    groups = _measure_groups(spec)
+    pairs = {
+        metric: [c.name for c in metric_columns(spec) if c.metric == metric] for metric in ("dice", "hd95")
+    }
+    rows = []
+    for i, (organ, colour) in enumerate(zip(_organs(spec), _colours(spec), strict=True)):
+        cells = [number(measures.get(group[i])) for group in groups]
+        if scored:
+            cells += [number(score.get(pairs["dice"][i]), 3), number(score.get(pairs["hd95"][i]), 1)]
+        rows.append(OrganRow(organ.replace("_", " "), colour, tuple(cells)))
+    return tuple(rows)
+
+
+def _overview(record: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    score = scores.get(str(record["case"]), {})
+    mae = next((value for name, value in score.items() if name.startswith("mae_")), None)
+    return {"record": record, "mae": mae, "dice": case_dice_mean(score) if score else None}
