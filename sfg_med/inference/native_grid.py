@@ -17,6 +17,9 @@ from numpy.typing import DTypeLike, NDArray
 
 # Values (voxels x channels) held at a time; the resampling grid comes on top with three values a voxel.
 SLAB_VALUES = 2**23
+# Resampling rounds the field of view to whole voxels, so the input's outermost voxels may lie up to one voxel of
+# the network's grid beyond it. They get the value of the border; what lies farther out is unknown.
+REACH = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,6 @@ class NativeGrid:
         self, channels: torch.Tensor, work_affine: NDArray[np.float64]
     ) -> Iterator[tuple[slice, torch.Tensor]]:
         source = MetaTensor(channels, affine=torch.as_tensor(work_affine))
-        # borders: a voxel centre up to half a voxel beyond the outermost one still lies in the grid
         resample = SpatialResample(
             mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32
         )
@@ -91,9 +93,9 @@ class NativeGrid:
         outside: NDArray[np.bool_] | None = None
         for row, length in zip(to_work[:3].astype(np.float32), work_shape, strict=True):
             terms = row[0] * x, row[1] * y, row[2] * (z + part.start) + row[3]
-            if sum(t.min() for t in terms) >= -0.51 and sum(t.max() for t in terms) <= length - 0.49:
+            if sum(t.min() for t in terms) >= -REACH and sum(t.max() for t in terms) <= length - 1 + REACH:
                 continue
             index = terms[0][:, None, None] + terms[1][None, :, None] + terms[2][None, None, :]
-            beyond = (index < -0.51) | (index > length - 0.49)
+            beyond = (index < -REACH) | (index > length - 1 + REACH)
             outside = beyond if outside is None else outside | beyond
         return outside

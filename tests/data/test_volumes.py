@@ -23,7 +23,9 @@ def _array(shape: tuple[int, ...] = (6, 7, 8), dtype: object = np.int16) -> np.n
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
 
 
-def _nifti(path: Path, array: np.ndarray | None = None, change: Callable | None = None, **fields: object) -> Path:
+def _nifti(
+    path: Path, array: np.ndarray | None = None, change: Callable | None = None, **fields: object
+) -> Path:
     """Save, then change header fields in the bytes, which nibabel would refuse to write."""
     array = _array() if array is None else array
     image = nib.Nifti1Image(array, AFFINE)
@@ -74,14 +76,22 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text": (lambda d: (d / "x.nii").write_text("no image " * 100) and d / "x.nii", "something else"),
     "text named mha": (lambda d: (d / "x.mha").write_text("no image " * 100) and d / "x.mha", "damaged"),
     "picture": (lambda d: (d / "x.png").write_bytes(b"\x89PNG") and d / "x.png", ".png"),
-    "truncated gzip": (lambda d: _nifti(d / "x.nii.gz", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype("i2")), "damaged"),
+    "truncated gzip": (
+        lambda d: _nifti(
+            d / "x.nii.gz", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype("i2")
+        ),
+        "damaged",
+    ),
     "truncated nii": (lambda d: _nifti(d / "x.nii", change=lambda c: c[:500]), "damaged"),
     "header only": (lambda d: _nifti(d / "x.nii", change=lambda c: c[:200]), "something else"),
     "corrupt gzip": (lambda d: _nifti(d / "x.nii.gz"), "damaged"),
     "NaN": (lambda d: _float(d / "x.nii.gz", np.nan), "1 that are NaN"),
     "Inf": (lambda d: _float(d / "x.nii.gz", np.inf), "1 that are NaN, Inf"),
     "overflow": (lambda d: _nifti(d / "x.nii", _array(dtype=np.float64) * 1e300), "beyond float32"),
-    "constant": (lambda d: _nifti(d / "x.nii.gz", np.full((4, 5, 6), 7, np.int16)), "the value 7 in every voxel"),
+    "constant": (
+        lambda d: _nifti(d / "x.nii.gz", np.full((4, 5, 6), 7, np.int16)),
+        "the value 7 in every voxel",
+    ),
     "zero spacing": (lambda d: _nifti(d / "x.nii", pixdim=_pixdim(1, 0, 1)), "voxel size of 1 x 0 x 1"),
     "negative spacing": (lambda d: _nifti(d / "x.nii", pixdim=_pixdim(1, -2, 1)), "voxel size of 1 x -2 x 1"),
     "NaN spacing": (lambda d: _nifti(d / "x.nii", pixdim=_pixdim(1, 1, np.nan)), "voxel size of 1 x 1 x nan"),
@@ -103,7 +113,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "mha 2D": (lambda d: _itk(d / "x.mha", _sitk(shape=(7, 6))), "2D"),
     "mha frames": (lambda d: _itk(d / "x.mha", _sitk(shape=(2, 8, 7, 6))), "several frames"),
     "mha truncated": (lambda d: _itk(d / "x.mha", _sitk()), "damaged"),
-    "mha zero spacing": (lambda d: _header(_itk(d / "x.mha", _sitk()), b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 0 1"), "damaged|voxel size"),
+    "mha zero spacing": (
+        lambda d: _header(_itk(d / "x.mha", _sitk()), b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 0 1"),
+        "damaged|voxel size",
+    ),
     "mha complex": (lambda d: _itk(d / "x.nrrd", sitk.Cast(_sitk(), sitk.sitkFloat32) * float("nan")), "NaN"),
     "nhdr without data": (lambda d: _itk(d / "x.nhdr", _sitk()), "damaged"),
 }
@@ -135,14 +148,18 @@ def test_bad_input_is_one_clear_line(tmp_path, name, capfd) -> None:
         assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int32, ">i2", np.uint16, np.float64, np.float32, np.int64])
+@pytest.mark.parametrize(
+    "dtype", [np.int16, np.uint8, np.int32, ">i2", np.uint16, np.float64, np.float32, np.int64]
+)
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_types_and_compression(tmp_path, dtype, suffix) -> None:
     array = _array(dtype=np.uint8).astype(dtype)
     nib.save(nib.Nifti1Image(array, AFFINE, dtype=array.dtype), tmp_path / f"x{suffix}")
     volume = read_volume(tmp_path / f"x{suffix}")
     np.testing.assert_array_equal(volume.array, array)
-    assert volume.array.dtype == (np.float32 if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("="))
+    assert volume.array.dtype == (
+        np.float32 if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("=")
+    )
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-5)
     np.testing.assert_allclose(volume.voxel_ml, 1.2 * 1.5 * 3.0 / 1000, rtol=1e-5)
 
@@ -222,16 +239,21 @@ def test_write_refuses_another_grid(tmp_path) -> None:
     volume = read_volume(_nifti(tmp_path / "x.nii"))
     with pytest.raises(ValueError, match="shape"):
         write_volume(tmp_path / "y.nii.gz", volume.array[1:], volume, np.int16)
-    with pytest.raises(ValueError, match="nii.gz"):
+    with pytest.raises(ValueError, match="written as"):
         write_volume(tmp_path / "y.mha", volume.array, volume, np.int16)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_atomic_path_leaves_the_old_file_and_nothing_else(tmp_path, error) -> None:
     write_json(tmp_path / "a.json", {"old": 1})
-    with pytest.raises(error), atomic_path(tmp_path / "a.json") as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write_half() -> None:
+        with atomic_path(tmp_path / "a.json") as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     assert "old" in (tmp_path / "a.json").read_text()
 
@@ -245,7 +267,12 @@ def test_leftovers_of_killed_processes_go(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "suffix", "stem"),
-    [("a.b.nii.gz", ".nii.gz", "a.b"), ("A.NII", ".nii", "A"), ("x.mha", ".mha", "x"), ("x.dcm", "", "x.dcm")],
+    [
+        ("a.b.nii.gz", ".nii.gz", "a.b"),
+        ("A.NII", ".nii", "A"),
+        ("x.mha", ".mha", "x"),
+        ("x.dcm", "", "x.dcm"),
+    ],
 )
 def test_names(name, suffix, stem) -> None:
     assert volume_suffix(Path(name)) == suffix

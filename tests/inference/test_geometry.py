@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever the grid of the input: the results lie in it, voxel on voxel, and what was somewhere stays there."""
+"""Whatever the grid of the input: the results lie in it, and what was somewhere stays there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 @st.composite
 def affines(draw: st.DrawFn, shear: bool = True) -> np.ndarray:
-    """Permuted and flipped axes, any rotation, anisotropic voxels, and now and then axes not at right angles."""
+    """Permuted and flipped axes, any rotation, anisotropic voxels, sometimes axes not at right angles."""
     spacing = [draw(st.floats(0.8, 5.0)) for _ in range(3)]
     cosines = np.eye(3)[:, draw(st.permutations(range(3)))] * draw(
         st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3).map(np.array)
@@ -65,16 +65,27 @@ def test_results_have_the_grid_of_the_input(standin, save_nifti, affine, shape, 
     array.flat[0] = 2000  # never constant
     assume(array.size > 1 and max(shape * np.linalg.norm(affine[:3, :3], axis=0)) > 4.0)
     with tempfile.TemporaryDirectory() as folder:
-        path = save_nifti(Path(folder) / "x.nii.gz", array[..., None] if four else array, affine, sform, qform)
+        path = save_nifti(
+            Path(folder) / "x.nii.gz", array[..., None] if four else array, affine, sform, qform
+        )
         volume, arrays, out = _predict(standin, path)
         before, after = nib.load(path), nib.load(out)
         assert after.shape == before.shape
         np.testing.assert_array_equal(after.affine, before.affine)
-        for name in ("sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "qoffset_z", "xyzt_units"):
+        for name in (
+            "sform_code",
+            "qform_code",
+            "srow_x",
+            "srow_y",
+            "srow_z",
+            "quatern_b",
+            "qoffset_z",
+            "xyzt_units",
+        ):
             np.testing.assert_array_equal(after.header[name], before.header[name])
         np.testing.assert_array_equal(after.header["pixdim"][:4], before.header["pixdim"][:4])
         assert after.get_data_dtype() == np.int16
-        assert not (after.dataobj.slope != 1 or after.dataobj.inter != 0)
+        assert (after.dataobj.slope, after.dataobj.inter) == (1, 0)
         assert {a.shape for a in arrays.values()} == {shape}
         assert ("no_orientation" in volume.notes) == (code == (0, 0))
         assert ("single_slice" in volume.notes) == (1 in shape)
@@ -86,7 +97,7 @@ def test_a_landmark_stays_where_it_was(standin, save_nifti, blob_image, affine, 
     image = blob_image(shape, shift)
     with tempfile.TemporaryDirectory() as folder:
         path = save_nifti(Path(folder) / "x.nii", image, affine, 1, 0)
-        volume, arrays, _ = _predict(standin, path)
+        _, arrays, _ = _predict(standin, path)
     level = 450  # lower down the blob runs into the border
     expected = _centre(np.clip(image.astype(float) - level, 0, None), affine)
     ct = arrays["ct"]
@@ -116,7 +127,7 @@ def _linear(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
 
 
 def test_native_grid_against_a_linear_function(monkeypatch) -> None:
-    """Linear interpolation is exact for a linear function, in one slab or in many; beyond the grid comes the fill."""
+    """Exact for a linear function, in one slab or in many; far beyond the grid comes the fill."""
     work = np.diag([3.0, 3.0, 3.0, 1.0])
     source = torch.as_tensor(_linear((20, 21, 22), work), dtype=torch.float32)[None]
     affine = np.array([[0, -1.5, 0, 40.0], [1.1, 0, 0, 3.0], [0, 0.2, 2.5, 1.0], [0, 0, 0, 1]])
@@ -126,7 +137,7 @@ def test_native_grid_against_a_linear_function(monkeypatch) -> None:
     position = index @ (affine[:3, :3].T / 3) + affine[:3, 3] / 3
     size = np.array([19, 20, 21])
     inside = ((position >= 0) & (position <= size)).all(-1)
-    beyond = ((position < -0.52) | (position > size + 0.52)).any(-1)
+    beyond = ((position < -1.01) | (position > size + 1.01)).any(-1)
     assert inside.any()
     assert beyond.any()
     results = []

@@ -40,7 +40,16 @@ def test_folder_is_walked_and_results_are_no_inputs(tmp_path) -> None:
 
 
 def test_dataset_folder_gives_its_mr_only(tmp_path) -> None:
-    _touch(tmp_path, "p1/mr.nii.gz", "p1/ct.nii.gz", "p1/mask.nii.gz", "p2/mr.mha", "p2/seg.mha", "p2/t1.mha", "p3/mr.nii")
+    _touch(
+        tmp_path,
+        "p1/mr.nii.gz",
+        "p1/ct.nii.gz",
+        "p1/mask.nii.gz",
+        "p2/mr.mha",
+        "p2/seg.mha",
+        "p2/t1.mha",
+        "p3/mr.nii",
+    )
     assert _found(tmp_path) == [("p1", "p1/mr"), ("p2", "p2/mr"), ("p3", "p3/mr")]
     assert _found(tmp_path / "p1") == [("p1", "mr")]
 
@@ -79,7 +88,9 @@ def test_lists(tmp_path, text, expected) -> None:
 
 
 def test_names_in_lists_stay_in_the_output_folder(tmp_path) -> None:
-    (tmp_path / "list.csv").write_text("image,case\na.nii,../../evil\nb.nii,/etc/evil\nc.nii,good\nd.nii,good\n")
+    (tmp_path / "list.csv").write_text(
+        "image,case\na.nii,../../evil\nb.nii,/etc/evil\nc.nii,good\nd.nii,good\n"
+    )
     jobs = find_jobs(tmp_path / "list.csv", tmp_path / "out", SPEC)
     assert [bool(job.error) for job in jobs] == [True, True, True]
     assert "c.nii" in jobs[2].error

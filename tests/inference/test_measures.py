@@ -11,14 +11,20 @@ from sfg_med.inference.measures import measure, measure_columns
 from sfg_med.spec import ImageTask, LabelTask, ModelSpec
 
 SPEC = ModelSpec(
-    tasks=(ImageTask(), LabelTask(labels={"a": 1, "b": 5}), ImageTask(name="adc", unit="1e-6 mm^2/s", fill=0.0))
+    tasks=(
+        ImageTask(),
+        LabelTask(labels={"a": 1, "b": 5}),
+        ImageTask(name="adc", unit="1e-6 mm^2/s", fill=0.0),
+    )
 )
 AFFINE = np.diag([2.0, 2.5, 4.0, 1.0])  # 0.02 ml a voxel
 
 
 @pytest.fixture
 def grid(save_nifti, tmp_path):
-    return read_volume(save_nifti(tmp_path / "x.nii", np.arange(6000, dtype=np.int16).reshape(20, 20, 15), AFFINE))
+    return read_volume(
+        save_nifti(tmp_path / "x.nii", np.arange(6000, dtype=np.int16).reshape(20, 20, 15), AFFINE)
+    )
 
 
 def _volumes(grid) -> dict[str, np.ndarray]:
@@ -32,7 +38,14 @@ def _volumes(grid) -> dict[str, np.ndarray]:
 
 def test_numbers(grid) -> None:
     measures, flags = measure(SPEC, _volumes(grid), grid)
-    assert list(measures) == ["volume_ml_a", "mean_hu_a", "adc_mean_1e6mm2s_a", "volume_ml_b", "mean_hu_b", "adc_mean_1e6mm2s_b"]
+    assert list(measures) == [
+        "volume_ml_a",
+        "mean_hu_a",
+        "adc_mean_1e6mm2s_a",
+        "volume_ml_b",
+        "mean_hu_b",
+        "adc_mean_1e6mm2s_b",
+    ]
     assert set(measures) == set(measure_columns(SPEC))
     assert measures["volume_ml_a"] == pytest.approx(100 * 0.02)
     assert measures["mean_hu_a"] == pytest.approx(41.0)
