@@ -17,8 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 
 # Values (voxels x channels) held at a time; the resampling grid comes on top with three values a voxel.
 SLAB_VALUES = 2**23
-# Resampling rounds the field of view to whole voxels, so the input's outermost voxels may lie up to one voxel of
-# the network's grid beyond it. They get the value of the border; what lies farther out is unknown.
+# Resampling rounds the field of view to whole voxels, so the input's outermost voxels may lie up to one voxel
+# of the network's grid beyond it. They get the value of the border; what lies farther out is unknown.
 REACH = 1.0
 
 

@@ -186,7 +186,9 @@ class Predictor:
         needed = 2 * max(self.spec.spacing_mm)
         if largest < needed:
             found = f"one of {largest:.3g} mm"
-            raise SfgMedError(volume.path, f"a field of view of at least {needed:g} mm", found, "check the voxel size")
+            raise SfgMedError(
+                volume.path, f"a field of view of at least {needed:g} mm", found, "check the voxel size"
+            )
 
     def _check(self, overlap: float, sw_batch_size: int) -> None:
         if not 0 <= overlap < 1:
@@ -199,7 +201,9 @@ class Predictor:
         if self.samples > 1 and not _is_stochastic(self.model.network):
             expected = f"a model with free groups for --samples {self.samples}"
             remedy = "use --samples 1, or the stochastic model that it was made from"
-            raise SfgMedError(self.model.path, expected, "fixed groups, so that all passes are the same", remedy)
+            raise SfgMedError(
+                self.model.path, expected, "fixed groups, so that all passes are the same", remedy
+            )
 
 
 def _is_stochastic(network: torch.nn.Module) -> bool:

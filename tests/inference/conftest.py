@@ -103,7 +103,7 @@ def save_nifti() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def blob_image() -> Callable[..., np.ndarray]:
-    """Gaussian blob on a grey ground, int16: near the middle, so wide that the normalisation clips nothing."""
+    """Gaussian blob on a grey ground, int16; it is so wide that the normalisation clips nothing."""
 
     def make(shape: tuple[int, int, int], shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
         size = np.reshape(shape, (3, 1, 1, 1))
