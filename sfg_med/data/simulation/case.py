@@ -91,7 +91,7 @@ def simulate_case(
 
 
 def _split(spacing: tuple[float, ...]) -> tuple[int, ...]:
-    """How many parts to paint each voxel in, along each axis: flat or long voxels are averages of nearly cubic ones."""
+    """How many parts each voxel is painted in: long voxels are averages of nearly cubic ones."""
     return tuple(max(1, round(s / min(spacing))) for s in spacing)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 # The lattice is larger than any field of view, so that the same knots serve every grid.
-EXTENT_MM = (260.0, 210.0, 180.0)
+EXTENT_MM = (225.0, 180.0, 140.0)
 # Mean over position of the sum of squared cubic B-spline weights: integral of the squared spline.
 _POWER = 151.0 / 315.0
 
@@ -34,21 +34,27 @@ class Streams:
         return np.random.default_rng(np.random.SeedSequence([*self.entropy, zlib.crc32(name.encode())]))
 
 
-def spline_weights(positions_mm: NDArray[np.floating], knot_mm: float, knots: int, start_mm: float) -> Array:
-    """Cubic B-spline weights ``(len(positions), knots)`` of equidistant knots from ``start_mm`` on."""
-    u = (np.asarray(positions_mm, np.float64)[:, None] - start_mm) / knot_mm - np.arange(knots)
-    a = np.abs(u)
-    near = 2.0 / 3.0 - a**2 + 0.5 * a**3
-    far = np.clip(2.0 - a, 0.0, None) ** 3 / 6.0
-    return np.where(a < 1.0, near, far).astype(np.float32)
+def spline_weights(
+    positions_mm: NDArray[np.floating], knot_mm: float, start_mm: float
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Cubic B-spline weights of equidistant knots from ``start_mm`` on.
+
+    Returns:
+        For each position the first knot that counts, ``(n,)``, and the weights of it and the next three, ``(n, 4)``.
+    """
+    u = (np.asarray(positions_mm, np.float64) - start_mm) / knot_mm
+    whole = np.floor(u)
+    t = u - whole
+    weights = (((1 - t) ** 3), 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    return whole.astype(np.intp) - 1, (np.stack(weights, axis=1) / 6).astype(np.float32)
 
 
 def smooth_noise(
     generator: np.random.Generator, axes_mm: Sequence[NDArray[np.floating]], knot_mm: float | Sequence[float]
-) -> Array:
+) -> NDArray[np.float32]:
     """Evaluate Gaussian noise of unit variance, smooth over about two knots, on a rectilinear grid.
 
-    The noise is a cubic B-spline on a lattice of independent normal numbers; its sums are matrix products.
+    The noise is a cubic B-spline on a lattice of independent normal numbers, held at the lattice's edges.
 
     Args:
         generator: source of the lattice; the same generator state gives the same function on every grid.
@@ -61,10 +67,13 @@ def smooth_noise(
     knot = np.broadcast_to(np.asarray(knot_mm, float), (3,))
     counts = [int(np.ceil(2 * e / k)) + 4 for e, k in zip(EXTENT_MM, knot, strict=True)]
     field = generator.standard_normal(counts, dtype=np.float32) / np.float32(_POWER**1.5)
-    for axis in range(3):
-        start = -EXTENT_MM[axis] - 1.5 * knot[axis]
-        weights = spline_weights(axes_mm[axis], float(knot[axis]), counts[axis], start)
-        field = np.tensordot(
-            field, weights, axes=(0, 1)
-        )  # the new axis goes last: after three turns all are back
-    return np.ascontiguousarray(field, dtype=np.float32)
+    taps = [
+        spline_weights(np.clip(a, -e, e), float(k), -e - k)
+        for a, k, e in zip(axes_mm, knot, EXTENT_MM, strict=True)
+    ]
+    field = field[tuple(slice(first.min(), first.max() + 4) for first, _ in taps)]
+    for axis, (first, weights) in enumerate(taps):
+        shape = [-1 if a == axis else 1 for a in range(3)]
+        start = first - first.min()
+        field = sum(np.take(field, start + k, axis) * weights[:, k].reshape(shape) for k in range(4))
+    return field

@@ -43,7 +43,7 @@ def prostate(p: Points, man: Man) -> Array:
 
 
 def transition_zone(p: Points, man: Man) -> Array:
-    """Distance to transition and central zone: above and before the peripheral zone; larger in large glands."""
+    """Distance to transition and central zone: above and before the peripheral zone."""
     (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
     share = np.clip(0.62 + 0.0022 * (man.prostate_ml - 20.0), 0.6, 0.8)
     centre = (cx, cy + (0.95 - share) * ry, cz + (0.9 - share) * rz)

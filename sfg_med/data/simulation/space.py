@@ -40,7 +40,7 @@ class Space:
         self.edge_mm = float(np.prod(spacing) ** (1.0 / 3.0))
         grids = np.meshgrid(*self.axes_mm, indexing="ij", sparse=True)
         self.points: Points = tuple(
-            (g + np.clip(self.noise(f"warp {axis}", 75.0), -2.5, 2.5) * np.float32(warp_mm)).astype(
+            (g + np.clip(self.noise(f"warp {axis}", 90.0), -2.5, 2.5) * np.float32(warp_mm)).astype(
                 np.float32
             )
             for axis, g in enumerate(grids)
@@ -52,7 +52,7 @@ class Space:
         return smooth_noise(self.streams(name), axes, knot_mm)
 
     def box(self, corners: Sequence[Point], reach_mm: float, side: int = 1) -> Box | None:
-        """Slices of the voxels within ``reach_mm`` of the bounding box of ``corners``; None if there are none.
+        """Slices of the voxels within ``reach_mm`` of the box around ``corners``; None if there are none.
 
         ``side`` -1 mirrors the corners to the patient's left.
         """
@@ -91,8 +91,8 @@ class Look:
 class Canvas:
     """MR, CT and labels while a man is painted, one part over the other.
 
-    A part covers a voxel by the share ``clip(0.5 - distance / edge, 0, 1)``, the volume share of a plane boundary:
-    partial volume in MR and CT comes from that.
+    A part covers a voxel by the share ``clip(0.5 - distance / edge, 0, 1)``, the volume share of a plane
+    boundary: partial volume in MR and CT comes from that.
 
     Args:
         shape: grid shape.

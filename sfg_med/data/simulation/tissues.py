@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tissues: relaxation times and proton density at 3 T, CT numbers, and the spin-echo equation.
 
-Sources of T1 and T2 at 3 T: muscle, cartilage, nerve, T1 of blood: Stanisz et al., MRM 54:507, 2005. Prostate, red
-marrow: de Bazelaire et al., Radiology 230:652, 2004. Fat and yellow marrow (as fast spin echo sees them): Gold et
-al., AJR 183:343, 2004. Ranges over studies: Bojorquez et al., MRI 35:69, 2017. CT numbers: compositions of ICRU
-Report 44 at about 120 kV, as in Schneider et al., Phys Med Biol 41:111, 1996. What has no source there (zones of the
-prostate, seminal vesicles, testis, bowel, stool) is a choice; docs/explanation/simulation.md marks it.
+Sources of T1 and T2 at 3 T: muscle, cartilage, nerve, T1 of blood: Stanisz et al., MRM 54:507, 2005.
+Prostate, red marrow: de Bazelaire et al., Radiology 230:652, 2004. Fat and yellow marrow (as fast spin echo
+sees them): Gold et al., AJR 183:343, 2004. Ranges over studies: Bojorquez et al., MRI 35:69, 2017. CT
+numbers: compositions of ICRU Report 44 at about 120 kV, as in Schneider et al., Phys Med Biol 41:111, 1996.
+What has no source there (zones of the prostate, seminal vesicles, testis, bowel, stool) is a choice;
+docs/explanation/simulation.md marks it.
 """
 
 from __future__ import annotations
