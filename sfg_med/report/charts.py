@@ -20,7 +20,7 @@ from sfg_med.report.run_files import Curve, Shares
 
 SHARED_COLOUR = "#2c9c79"
 GROUP_COLOURS = ("#3b8fd6", "#d3639b", "#d98a00", "#8b7bd8", "#8f8f1f", "#7d8791", "#c2553f")
-"""Of the group that all tasks share, and of the others; told apart with any colour vision, on white and black."""
+"""Of the group of all tasks, and of the others; told apart with any colour vision, on white and on black."""
 
 LINE_COLOURS = ("#3b8fd6", "#d98a00", "#2c9c79", "#d3639b", "#8b7bd8", "#c2553f", "#7d8791", "#8f8f1f")
 POINTS = 600
@@ -142,6 +142,7 @@ def share_bars(shares: Shares) -> str:
                     )
             left += widths
         axes.set_yticks(places, [row[0] for row in rows])
+        axes.margins(y=0.01)
         axes.invert_yaxis()
         axes.set(xlim=(0, 1), xlabel="share of the layer's kernels (mean probability, numbers in %)")
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -182,7 +183,7 @@ def share_maps(shares: Shares) -> str:
             axes.tick_params(axis="y", labelsize=9)
         figure.supxlabel("training step", fontsize=11)
         bar = figure.colorbar(
-            picture, ax=grid.ravel().tolist(), label="share of the layer's kernels", aspect=30
+            picture, ax=grid.ravel().tolist(), label="share of the layer's kernels", aspect=30 * down
         )
         bar.outline.set_visible(False)
     return result[0]
