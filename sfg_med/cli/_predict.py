@@ -22,7 +22,6 @@ from rich.table import Table
 from sfg_med.inference.inputs import find_jobs
 from sfg_med.inference.manifest import Record
 from sfg_med.inference.model_file import load_model
-from sfg_med.inference.model_path import find_model
 from sfg_med.inference.predictor import Predictor
 from sfg_med.inference.run import RunResult, run_cases
 
@@ -37,7 +36,7 @@ def predict(
     Args:
         source: image, folder or list.
         output: output folder.
-        model: model file or folder, or None to look for one.
+        model: model file.
         options: all options by name.
         terminal: how to talk to the user.
 
@@ -47,7 +46,7 @@ def predict(
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     names = ("device", "precision", "samples", "seed", "overlap", "sw_batch_size", "labels_from")
-    loaded = load_model(find_model(model))
+    loaded = load_model(model)
     predictor = Predictor(loaded, **{name: options[name] for name in names})
     jobs = find_jobs(source, output, loaded.spec)
     part = (options["part_id"], options["num_parts"])

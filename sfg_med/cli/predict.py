@@ -42,8 +42,11 @@ def command(
 ) -> None:
     """Predict synthetic CT and organs for one MR or a cohort. For research only, not for clinical use."""
     options = {key: str(value) if isinstance(value, Path) else value for key, value in locals().items()}
+    from sfg_med.inference.model_path import find_model
+
+    model_file = find_model(model)  # before torch is imported: a wrong path should not take seconds to say
     from sfg_med.cli._predict import Terminal, predict
 
     if part_id >= num_parts:
         raise typer.BadParameter(f"{part_id} is not below --num-parts {num_parts}", param_hint="--part-id")
-    raise typer.Exit(predict(source, output, model, options, Terminal(as_json=as_json, quiet=quiet)))
+    raise typer.Exit(predict(source, output, model_file, options, Terminal(as_json=as_json, quiet=quiet)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{os.getpid()}{MARK}{path.name}"
+    # not the process id: processes in containers that share a folder often have the same
+    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{path.name}"
     try:
         yield temporary
         with temporary.open("rb+") as file:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +72,7 @@ def find_jobs(source: Path, output: Path, spec: ModelSpec) -> list[Job]:
             "none",
             "check -i; DICOM goes through sfg-med prepare",
         )
-    return sorted(_without_collisions(jobs, spec), key=lambda job: job.case)
+    return sorted(_with_unique_names(_without_collisions(jobs, spec)), key=lambda job: job.case)
 
 
 def _job_in(root: Path, file: Path, spec: ModelSpec) -> Job:
@@ -113,6 +113,12 @@ def _without_collisions(jobs: list[Job], spec: ModelSpec) -> list[Job]:
     for job in dict.fromkeys(jobs):
         groups[job.stem].append(job)
     return [group[0] if len(group) == 1 else _collision(group, spec) for group in groups.values()]
+
+
+def _with_unique_names(jobs: list[Job]) -> list[Job]:
+    """``p1/mr.nii.gz`` and ``p1.nii.gz`` would both be case ``p1``; stems are never the same."""
+    count = Counter(job.case for job in jobs)
+    return [job if count[job.case] == 1 else replace(job, case=job.stem) for job in jobs]
 
 
 def _collision(group: list[Job], spec: ModelSpec) -> Job:

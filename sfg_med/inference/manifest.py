@@ -41,7 +41,7 @@ class Manifest:
         self._columns = list(columns)
         index, count = part
         self._part = output / f"manifest.part-{index}-of-{count}.json" if count > 1 else None
-        self._own: dict[str, Record] = _records([self._part]) if self._part else {}
+        self._own: dict[str, Record] = _newest(_cases(self._part)) if self._part else {}
         self._known = self._merged()
 
     def get(self, case: str) -> Record | None:
@@ -51,20 +51,31 @@ class Manifest:
     def put(self, record: Record) -> None:
         """Add or replace a case's record and write both files."""
         self._own[record["case"]] = record
-        self._known[record["case"]] = record
         self.save()
 
-    def save(self) -> None:
-        """Write both files; with parts, merge what the others have written so far."""
-        if self._part is None:
-            self._write_all({**_records(self._parts()), **self._known})
-            return
-        write_json(self._part, self._document(self._own))
-        # A part may end between our reading and our writing, so look again until nothing has changed: then
-        # whoever writes last has read everything.
-        state = None
-        while state != (state := self._state()):
-            self._write_all(self._merged())
+    def save(self, *, last: bool = False) -> None:
+        """Write both files, merged with what other calls and parts have written.
+
+        Args:
+            last: nothing will follow. Another part may end between our reading and our writing, so look again
+                until nothing has changed: then whoever writes last has read everything.
+
+        Raises:
+            SfgMedError: if they cannot be written.
+        """
+        try:
+            if self._part:
+                write_json(self._part, self._document(self._own))
+            while True:
+                state = self._state()
+                self._write_all(self._merged())
+                if not last or state == self._state():
+                    return
+        except OSError as error:
+            found = error.strerror or repr(error)
+            raise SfgMedError(
+                self._output, "room to write the manifest", found, "free some or change -o"
+            ) from error
 
     def _write_all(self, records: dict[str, Record]) -> None:
         ordered = {case: records[case] for case in sorted(records)}
@@ -97,20 +108,22 @@ class Manifest:
         return sorted(self._output.glob("manifest.part-*-of-*.json"))
 
     def _merged(self) -> dict[str, Record]:
-        return _records([self._output / "manifest.json", *self._parts()])
+        stored = [
+            record for path in (self._output / "manifest.json", *self._parts()) for record in _cases(path)
+        ]
+        return _newest([*stored, *self._own.values()])
 
     def _state(self) -> list[tuple[str, int]]:
         return [(path.name, path.stat().st_mtime_ns) for path in self._parts()]
 
 
-def _records(paths: Iterable[Path]) -> dict[str, Record]:
-    """For each case the newest record of all files."""
+def _newest(records: Iterable[Record]) -> dict[str, Record]:
+    """For each case the newest record, the last of equals."""
     newest: dict[str, Record] = {}
-    for path in paths:
-        for record in _cases(path):
-            former = newest.get(record["case"])
-            if former is None or record["finished"] >= former["finished"]:
-                newest[record["case"]] = record
+    for record in records:
+        former = newest.get(record["case"])
+        if former is None or record["finished"] >= former["finished"]:
+            newest[record["case"]] = record
     return newest
 
 

@@ -89,7 +89,7 @@ def run_cases(
             progress(record)
     except KeyboardInterrupt:
         result.interrupted = True
-    manifest.save()
+    manifest.save(last=True)
     return result
 
 
@@ -114,12 +114,12 @@ def _open_manifest(
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
-        manifest = Manifest(output, header, measure_columns(predictor.spec), part)
-        manifest.save()
     except OSError as error:
         raise SfgMedError(
             output, "a folder to write to", error.strerror or repr(error), "choose another -o"
         ) from error
+    manifest = Manifest(output, header, measure_columns(predictor.spec), part)
+    manifest.save()
     return manifest
 
 

@@ -337,7 +337,6 @@ def test_as_a_process(tmp_path, model, mr) -> None:
     wrong = [
         ("-i", tmp_path / "missing", "-o", out, "-m", model),
         ("-i", path, "-o", out, "-m", tmp_path / "missing.safetensors"),
-        ("-i", path, "-o", path, "-m", model),
     ]
     for arguments in wrong:
         result = call(*arguments)

@@ -20,7 +20,7 @@ from sfg_med.inference import native_grid
 from sfg_med.inference.native_grid import NativeGrid
 from sfg_med.inference.predictor import Predictor
 
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite
@@ -149,12 +149,15 @@ def test_native_grid_against_a_linear_function(monkeypatch) -> None:
     np.testing.assert_allclose(results[0], results[1], atol=2e-3)
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize(
     "name",
     [
         "dicom_mr/prostate3t_0001_t2.nii.gz",
         "hipmri_pelvis/case018_week7_mr.nii.gz",
         "pelvis_pairs/case005/mr.nii.gz",
+        "prostatex_mpmri/px0000_t2.nii.gz",
+        "prostatex_mpmri/px0000_pd.nii.gz",
     ],
 )
 def test_real_volumes(standin, shared_data, tmp_path, name) -> None:

@@ -54,6 +54,11 @@ def test_dataset_folder_gives_its_mr_only(tmp_path) -> None:
     assert _found(tmp_path / "p1") == [("p1", "mr")]
 
 
+def test_cases_have_different_names(tmp_path) -> None:
+    _touch(tmp_path, "p1/mr.nii.gz", "p1.nii.gz", "p2/mr.nii.gz")
+    assert _found(tmp_path) == [("p1", "p1"), ("p1/mr", "p1/mr"), ("p2", "p2/mr")]
+
+
 def test_links_in_a_circle(tmp_path) -> None:
     _touch(tmp_path, "a/x.nii")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
