@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
@@ -39,8 +40,7 @@ class GroupingHandler:
     def __call__(self, engine: Engine) -> None:
         """Prepare the iteration that starts."""
         self.schedule.apply(self.network, engine.state.iteration - 1)
-        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration) * 1009 + rank)
+        torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration) * 1009 + idist.get_rank())
 
 
 class ResumeHandler:
@@ -60,8 +60,7 @@ class ResumeHandler:
 
     def __call__(self, engine: Engine) -> None:
         """Skip what was trained on already."""
-        world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        self.sampler.start = engine.state.iteration * self.batch_size * world
+        self.sampler.start = engine.state.iteration * self.batch_size * idist.get_world_size()
 
 
 class HistoryHandler:
@@ -91,7 +90,9 @@ class HistoryHandler:
         self.shares: dict[str, Any] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer, or with an evaluator."""
+        """Register with a trainer, or with an evaluator; only the first process writes."""
+        if idist.get_rank():
+            return
         if isinstance(engine, SupervisedEvaluator):
             engine.add_event_handler(Events.COMPLETED, self.validated)
             return
@@ -174,6 +175,21 @@ class HistoryHandler:
         kept = [i for i, s in enumerate(old["steps"]) if s < step]
         self.shares["steps"] = [old["steps"][i] for i in kept]
         self.shares["shares"] = [old["shares"][i] for i in kept]
+
+
+class AttachHandler:
+    """Attach one handler to several engines; MONAI's property check wants every handler of a config to be a mapping.
+
+    Args:
+        handler: the handler.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an engine."""
+        self.handler.attach(engine)
 
 
 class CallHandler:

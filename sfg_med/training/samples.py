@@ -7,10 +7,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import psutil
 import torch
-import torch.distributed as dist
 from monai.data import CacheDataset
 from monai.transforms import Compose, Transform
 from torch.utils.data import Dataset, Sampler
@@ -27,7 +27,7 @@ class TrainingSamples(Dataset):
 
     Args:
         data: items of :func:`sfg_med.transforms.case_items`.
-        transform: deterministic transforms, whose results are cached as far as memory allows.
+        transform: the deterministic transforms, whose results are cached as far as memory allows.
         random_transform: random transforms.
         length: number of samples of the whole run.
         seed: seed.
@@ -37,7 +37,7 @@ class TrainingSamples(Dataset):
     def __init__(
         self,
         data: Sequence[dict[str, Any]],
-        transform: Sequence[Transform],
+        transform: Compose,
         random_transform: Sequence[Transform],
         *,
         length: int,
@@ -45,7 +45,7 @@ class TrainingSamples(Dataset):
         cache_rate: float | None = None,
     ) -> None:
         rate = affordable_cache_rate(data, transform) if cache_rate is None else cache_rate
-        self.cases = CacheDataset(list(data), list(transform), cache_rate=rate, num_workers=1, progress=False)
+        self.cases = CacheDataset(list(data), transform, cache_rate=rate, num_workers=1, progress=False)
         self.data = self.cases.data
         self.random_transform = Compose(random_transform)
         self.length, self.seed = length, seed
@@ -66,9 +66,9 @@ class TrainingSamples(Dataset):
             return self.random_transform(self.cases[int(order[position])])
 
 
-def affordable_cache_rate(data: Sequence[dict[str, Any]], transform: Sequence[Transform]) -> float:
+def affordable_cache_rate(data: Sequence[dict[str, Any]], transform: Compose) -> float:
     """Part of the cases that fits into :data:`CACHE_SHARE` of the free memory, judged by the first case."""
-    first = Compose(list(transform))(data[0])
+    first = transform(data[0])
     size = sum(v.numel() * v.element_size() for v in first.values() if isinstance(v, torch.Tensor))
     return min(1.0, CACHE_SHARE * psutil.virtual_memory().available / max(size * len(data), 1))
 
@@ -85,8 +85,7 @@ class ResumableSampler(Sampler[int]):
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:
-        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        return iter(range(self.start + rank, self.length, world))
+        return iter(range(self.start + idist.get_rank(), self.length, idist.get_world_size()))
 
     def __len__(self) -> int:
-        return self.length - self.start
+        return (self.length - self.start) // idist.get_world_size()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.handlers import Checkpoint
 from monai.handlers import CheckpointSaver
@@ -54,6 +55,8 @@ def grouping_schedule(
 
 def prepare_run(run_dir: str, spec: ModelSpec, parts: Mapping[str, Any]) -> None:
     """Make the run's folder and write down what will be trained on what."""
+    if idist.get_rank():
+        return
     folder = Path(run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", spec.to_dict())
@@ -76,6 +79,8 @@ def keep_checkpoints(ckpt_dir: str, state: Mapping[str, Any], device: torch.devi
         checkpoint = torch.load(found[-1], map_location=device, weights_only=True)
         Checkpoint.load_objects(to_load=dict(state), checkpoint=checkpoint)
         logger.info("resumed from %s at iteration %d", found[-1], state["trainer"].state.iteration)
+    if idist.get_rank():
+        return
     saver = CheckpointSaver(ckpt_dir, dict(state), file_prefix="last", save_interval=1, n_saved=1)
     saver.attach(state["trainer"])
 
@@ -84,7 +89,7 @@ def write_model(run_dir: str, network: MultiTaskNetwork, spec: ModelSpec, proven
     """Write the best network of the run: ``models/model.safetensors`` for sfg-med and ``models/model.pt`` for MONAI."""
     from sfg_med.inference.model_file import save_model
 
-    if torch.distributed.is_initialized() and torch.distributed.get_rank():
+    if idist.get_rank():
         return
     folder = Path(run_dir)
     best = folder / "checkpoints" / "best.pt"

@@ -3,15 +3,20 @@
 
 from sfg_med.transforms.flip import RandLeftRightFlipd
 from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
+from sfg_med.transforms.outputs import DecodeTasksd, SaveTasksd, SplitTasksd, decode
 from sfg_med.transforms.pipeline import case_items, deterministic_transforms, network_input
 from sfg_med.transforms.targets import EncodeTargetsd
 
 __all__ = [
+    "DecodeTasksd",
     "EncodeTargetsd",
     "NormalizeInput",
     "NormalizeInputd",
     "RandLeftRightFlipd",
+    "SaveTasksd",
+    "SplitTasksd",
     "case_items",
+    "decode",
     "deterministic_transforms",
     "network_input",
 ]

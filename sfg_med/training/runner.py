@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the bundle's training config with overrides that are checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ignite.engine import Engine
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.utils import set_determinism
+
+import sfg_med
+from sfg_med.errors import SfgMedError
+
+SEPARATOR = "::"
+
+
+def config_dir() -> Path:
+    """Folder of the shipped configs: in a checkout beside the package, in an installed wheel inside it."""
+    package = Path(sfg_med.__file__).parent
+    beside = package.parent / "configs"
+    return beside if (beside / "train.yaml").is_file() else package / "_configs"
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words to a mapping; values are YAML.
+
+    Raises:
+        SfgMedError: for a word without ``=`` or a value that is no YAML.
+    """
+    overrides = {}
+    for word in arguments:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise SfgMedError(word, "KEY=VALUE", "no '='", "write it as in steps=3000")
+        try:
+            overrides[key.replace("#", SEPARATOR)] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SfgMedError(key, "a YAML value", value, "quote it, as in channels='[16, 32]'") from error
+    return overrides
+
+
+def check_keys(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuse keys that the config does not have.
+
+    MONAI adds an unknown top-level key silently, so that a typo trains with the default.
+
+    Raises:
+        SfgMedError: naming the nearest known key.
+    """
+    known = list(_keys(config))
+    for key in overrides:
+        if key in known:
+            continue
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+        raise SfgMedError(key, "a key of the config", "no such key", f"did you mean {nearest}?")
+
+
+def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+    if not isinstance(config, Mapping):
+        return
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        yield from _keys(value, f"{prefix}{key}{SEPARATOR}")
+
+
+def training_workflow(config_files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """The MONAI workflow of a training run.
+
+    Args:
+        config_files: configs, later ones laid over earlier ones.
+        overrides: config key (``a::b`` for nested ones) to value.
+
+    Raises:
+        SfgMedError: for a missing config file or an unknown key.
+    """
+    for path in config_files:
+        if not path.is_file():
+            raise SfgMedError(path, "a config file", "nothing there", f"the shipped ones are in {config_dir()}")
+    names = [str(p) for p in config_files]
+    try:
+        config = ConfigParser.load_config_files(names)
+    except (ValueError, yaml.YAMLError) as error:
+        raise SfgMedError(", ".join(names), "YAML or JSON configs", str(error), "correct the file") from error
+    check_keys(overrides, config)
+    return ConfigWorkflow(
+        config_file=names,
+        meta_file=str(config_dir() / "metadata.json"),
+        logging_file=False,
+        workflow_type="train",
+        **overrides,
+    )
+
+
+def train(workflow: ConfigWorkflow, observers: Sequence[Any] = ()) -> Path:
+    """Train and return the run's folder.
+
+    Args:
+        workflow: from :func:`training_workflow`.
+        observers: handlers to attach to the trainer, such as a progress bar.
+    """
+    try:
+        workflow.initialize()
+        trainer: Engine = workflow.parser.get_parsed_content("train#trainer")
+        for observer in observers:
+            observer.attach(trainer)
+        workflow.run()
+        workflow.finalize()
+    except RuntimeError as error:
+        mistake = _user_mistake(error)
+        if mistake is None:
+            raise
+        raise mistake from error
+    finally:
+        set_determinism(None)
+    return Path(workflow.parser.get_parsed_content("run_dir"))
+
+
+def _user_mistake(error: BaseException) -> SfgMedError | None:
+    """The user's mistake that MONAI's config parser wrapped, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SfgMedError):
+            return cause
+        cause = cause.__cause__
+    return None
