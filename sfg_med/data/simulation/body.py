@@ -33,8 +33,8 @@ def _trunk(p: Points) -> Array:
     x, y, z = p
     front, back = table(z, _Z, _FRONT), table(z, _Z, _BACK)
     sides = _superellipse((x, y), (front + back) / 2, (table(z, _Z, _WIDTH), (front - back) / 2), 2.9)
-    perineum = np.float32(0.97) * (-60 + np.float32(0.22) * y - z)
-    return smooth_max(sides, perineum, 14.0)
+    perineum = -68 + np.float32(0.04) * y - z
+    return smooth_max(sides, perineum, 28.0)
 
 
 def _thigh(p: Points) -> Array:
@@ -82,7 +82,7 @@ class Body:
         depth = table(z, (-90, -60, -30, 0, 30, 40), (62, 46, 29, 15, 4, -6))
         bottom = y - (np.float32(man.table_mm) + depth)
         opening = np.float32(0.2) + 3 * np.exp((man.table_mm - y) / np.float32(5.0))
-        opening = opening + np.float32(0.08) * np.clip(-58 - z, 0, 60)
+        opening = opening + np.float32(0.25) * np.clip(-55 - z, 0, 60)
         return np.maximum(np.abs(x) - opening, bottom)
 
     @staticmethod

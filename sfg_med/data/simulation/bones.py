@@ -131,7 +131,7 @@ def sacrum(p: Points) -> Array:
     q2 = np.abs(z - 46) - 70
     out = np.sqrt(np.clip(q0, 0, None) ** 2 + np.clip(q1, 0, None) ** 2 + np.clip(q2, 0, None) ** 2)
     bone = out + np.minimum(np.maximum(np.maximum(q0, q1), q2), 0) - 4
-    crest = tube(p, ((0, -101, 30), (0, -103, 55), (0, -94, 85)), (4, 5.5, 6))
+    crest = tube(p, ((0, -99, 30), (0, -98, 55), (0, -90, 85)), (4, 5.5, 6))
     return smooth_min(np.asarray(bone, np.float32), crest, 6)
 
 

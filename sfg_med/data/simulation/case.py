@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects, label
 
 from sfg_med.data.simulation.man import Man, draw_man
 from sfg_med.data.simulation.noise import Streams
@@ -71,7 +72,7 @@ def simulate_case(
     body = paint_man(Painter(space, man, canvas, looks))
     inside = body.skin < 0
     mask = _block_mean(inside, split) > 0.5
-    seg = _majority(canvas.label * inside, split) * mask
+    seg = _single_pieces(_majority(canvas.label * inside, split) * mask)
     signal = _block_mean(canvas.mr, split) / np.float32(looks["fat"].mr)
     voxel_ml = float(np.prod(spacing)) / 1000.0
     affine = np.diag([*spacing, 1.0])
@@ -91,8 +92,11 @@ def simulate_case(
 
 
 def _split(spacing: tuple[float, ...]) -> tuple[int, ...]:
-    """How many parts each voxel is painted in: long voxels are averages of nearly cubic ones."""
-    return tuple(max(1, round(s / min(spacing))) for s in spacing)
+    """How many parts each voxel is painted in: long voxels are averages of nearly cubic ones.
+
+    An odd number, so that a majority of parts always exists at a boundary.
+    """
+    return tuple(2 * round((s / min(spacing) - 0.9) / 2) + 1 for s in spacing)
 
 
 def _refine(axis_mm: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
@@ -130,6 +134,16 @@ def _axes(
     middle = (low + high) / 2
     axes = [m + (np.arange(n) - (n - 1) / 2) * s for m, n, s in zip(middle, counts, spacing, strict=True)]
     return axes, np.round(rng.normal(0, (6, 8, 15)), 1) + np.array([0.0, 15.0, 0.0])
+
+
+def _single_pieces(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Keep the largest piece of each organ: where surfaces meet, a coarse grid may cut off a voxel."""
+    for value, box in enumerate(find_objects(labels), start=1):
+        if box is not None:
+            organ = labels[box] == value
+            pieces, _ = label(organ)
+            labels[box][organ & (pieces != np.argmax(np.bincount(pieces.ravel())[1:]) + 1)] = 0
+    return labels
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:

@@ -100,7 +100,7 @@ def draw_man(streams: Streams) -> Man:
         warp_mm=normal(2.6, 0.5, 1.5, 3.5),
         fat_mm=normal(19.0, 6.0, 9.0, 34.0),
         belly=normal(1.25, 0.25, 0.8, 1.8),
-        table_mm=normal(-111.0, 4.0, -120.0, -104.0),
+        table_mm=normal(-116.0, 3.5, -125.0, -111.0),
         head_radius_mm=normal(24.5, 1.2, 22.0, 27.0),
         anteversion_mm=normal(12.0, 6.0, 0.0, 24.0),
         neck_drop_mm=normal(34.0, 4.0, 25.0, 43.0),

@@ -40,7 +40,7 @@ def spline_weights(
     """Cubic B-spline weights of equidistant knots from ``start_mm`` on.
 
     Returns:
-        For each position the first knot that counts, ``(n,)``, and the weights of it and the next three, ``(n, 4)``.
+        The first knot that counts for each position, ``(n,)``; weights of it and the next three, ``(n, 4)``.
     """
     u = (np.asarray(positions_mm, np.float64) - start_mm) / knot_mm
     whole = np.floor(u)

@@ -40,7 +40,7 @@ class Space:
         self.edge_mm = float(np.prod(spacing) ** (1.0 / 3.0))
         grids = np.meshgrid(*self.axes_mm, indexing="ij", sparse=True)
         self.points: Points = tuple(
-            (g + np.clip(self.noise(f"warp {axis}", 90.0), -2.5, 2.5) * np.float32(warp_mm)).astype(
+            (g + np.clip(self.noise(f"warp {axis}", 120.0), -2.5, 2.5) * np.float32(warp_mm)).astype(
                 np.float32
             )
             for axis, g in enumerate(grids)
