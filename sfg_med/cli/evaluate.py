@@ -23,7 +23,7 @@ def command(
         Path, typer.Option("--prediction", "-p", help="Folder that sfg-med predict wrote.")
     ],
     reference: Annotated[
-        Path, typer.Option("--reference", "-r", help="Dataset folder: <case>/ct, seg, mask.")
+        Path, typer.Option("--reference", "-r", help="Dataset folder (<case>/ct, seg, mask) or JSON.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.csv and summary.json.")],
     split: Annotated[str, typer.Option(help="Only this split of REFERENCE/splits.json, such as test.")] = "",
@@ -58,9 +58,11 @@ def command(
     )
     given = ModelSpec.from_dict(read_json(spec, "a model specification"), where=str(spec)) if spec else None
     predictions = open_predictions(prediction, given)
-    todo, left_out = plan(predictions, reference, chosen, SYNTHRAD2025_RANGE if synthrad2025 else None)
+    todo, references, left_out = plan(
+        predictions, reference, chosen, SYNTHRAD2025_RANGE if synthrad2025 else None
+    )
     scores = _score(todo, jobs, quiet)
-    summary = write_results(output, predictions, reference, todo, scores, left_out)
+    summary = write_results(output, predictions, references, todo, scores, left_out)
     if not quiet:
         _show(summary, output)
     for failure in summary["failures"]:

@@ -70,8 +70,13 @@ class Case:
     labels: Mapping[str, Mapping[str, int]]
 
 
-def find_cases(dataset: Dataset, spec: ModelSpec) -> list[Case]:
+def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True) -> list[Case]:
     """List a dataset's cases, sorted by name.
+
+    Args:
+        dataset: where to look.
+        spec: model, whose input and tasks name the files.
+        input_required: whether every case needs the model's input; references of an evaluation do not.
 
     Raises:
         SfgMedError: if there are none, a case has no input image, or a file exists in two formats.
@@ -95,7 +100,7 @@ def find_cases(dataset: Dataset, spec: ModelSpec) -> list[Case]:
     labels = {task.name: dict(dataset.labels.get(task.name, task.labels)) for task in spec.label_tasks}
     _check_names(dataset, spec, labels)
     for name, files in found.items():
-        if spec.input_name not in files:
+        if input_required and spec.input_name not in files:
             present = ", ".join(p.name for p in files.values())
             expected = f"an input image {patterns[spec.input_name].format(case=name)}.nii.gz"
             raise SfgMedError(dataset.path, expected, f"only {present}", "add it, or take the case out")

@@ -87,14 +87,15 @@ def score_task(
 def reference_in_unit(task: ImageTask, reference: NDArray[Any]) -> NDArray[Any]:
     """Give a reference image ``(X, Y, Z)`` the unit that predictions of its task are written in.
 
-    Only a ``zscore`` task changes it: the image is standardised over its own non-fill voxels, as in training,
-    and mapped by the task's offset and scale. A constant image becomes the offset.
+    Only a ``zscore`` task changes it: the image is clipped and standardised over its own non-fill voxels, as
+    in training, and mapped by the task's offset and scale. A constant image becomes the offset.
     """
     if task.normalize != "zscore":
         return reference
-    known = reference[reference != task.fill].astype(np.float64)
-    mean, deviation = (known.mean(), known.std()) if known.size else (0.0, 0.0)
-    return (reference - mean) / (deviation or 1.0) * task.scale + task.offset
+    clipped = reference.clip(*task.value_range).astype(np.float64)
+    known = clipped[clipped != task.fill]
+    mean, deviation = (known.mean(), known.std(ddof=1)) if known.size > 1 else (0.0, 0.0)
+    return (clipped - mean) / (deviation or 1.0) * task.scale + task.offset
 
 
 def case_dice_mean(row: Mapping[str, float]) -> float:

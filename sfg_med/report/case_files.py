@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,25 @@ class Predictions:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     spec_is_known: bool = False
 
-    @property
+    @cached_property
     def records(self) -> dict[str, Mapping[str, Any]]:
         """Case name to its record in the manifest."""
         return {str(record["case"]): record for record in self.manifest.get("cases", [])}
+
+    @cached_property
+    def name_by_input(self) -> dict[Path, str]:
+        """Input file to case name, from the manifest."""
+        sources = ((record.get("input"), name) for name, record in self.records.items())
+        return {Path(source).resolve(): name for source, name in sources if source}
 
     def file(self, case: str, task: str) -> Path | None:
         """File of one case and output key (a task, or ``ct_std``), if it is there."""
         relative = self.records.get(case, {}).get("files", {}).get(task)
         if relative and (self.folder / relative).is_file():
             return self.folder / relative
-        return find_volume(self.folder / case, f"{self.spec.input_name}_{task}")
+        beside = self.folder / f"{case}_{task}"  # for an input case.nii.gz in place of case/mr.nii.gz
+        in_folder = find_volume(self.folder / case, f"{self.spec.input_name}_{task}")
+        return in_folder or find_volume(beside.parent, beside.name)
 
 
 def open_predictions(folder: Path, spec: ModelSpec | None = None) -> Predictions:
@@ -86,26 +94,6 @@ def open_predictions(folder: Path, spec: ModelSpec | None = None) -> Predictions
         spec = ModelSpec.from_dict(stored, where=str(path))
         return Predictions(folder, spec, manifest, spec_is_known=True)
     return Predictions(folder, spec or ModelSpec(), manifest, spec_is_known=spec is not None)
-
-
-def reference_cases(folder: Path, spec: ModelSpec) -> list[str]:
-    """Names of all case folders with the reference of at least one task, sorted.
-
-    Raises:
-        SfgMedError: if there is none.
-    """
-    stems = [task.name for task in spec.tasks]
-    found = []
-    for place, subfolders, _ in os.walk(folder):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        path = Path(place)
-        if path != folder and any(find_volume(path, stem) for stem in stems):
-            found.append(path.relative_to(folder).as_posix())
-    if not found:
-        wanted = " or ".join(f"<case>/{stem}.nii.gz" for stem in stems)
-        seen = "none" if folder.is_dir() else "no such folder"
-        raise SfgMedError(folder, f"reference files {wanted}", seen, "give the dataset folder with -r")
-    return sorted(found)
 
 
 def read_case_list(text: str) -> list[str]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.metrics import reference_in_unit
-from sfg_med.report.case_files import Predictions, find_volume
+from sfg_med.report.case_files import Predictions
 from sfg_med.report.evaluation import check_same_grid
 from sfg_med.report.pictures import Outline, Panel, Window, colour_stops, outlines, slice_uri
 from sfg_med.report.planes import PLANES, Plane, obliquity_degrees, organ_slices, to_ras
+from sfg_med.report.references import MASK, Case, labels_of_model
 from sfg_med.spec import ImageTask, LabelTask
 
 Array = NDArray[Any]
@@ -70,7 +71,7 @@ class _Case:
 
     predictions: Predictions
     name: str
-    reference: Path | None
+    reference: Case | None
     grid: Volume
     has_input: bool
     remarks: list[str]
@@ -79,11 +80,11 @@ class _Case:
         path = self.predictions.file(self.name, key)
         return None if path is None else self._ras(read_volume(path, role=key, blank_ok=True))
 
-    def referenced(self, stem: str) -> Array | None:
-        path = find_volume(self.reference / self.name, stem) if self.reference else None
+    def referenced(self, role: str) -> Array | None:
+        path = self.reference.files.get(role) if self.reference else None
         if path is None:
             return None
-        volume = read_volume(path, role=f"reference {stem}", blank_ok=True)
+        volume = read_volume(path, role=f"reference {role}", blank_ok=True)
         check_same_grid(volume, self.grid)
         return self._ras(volume)
 
@@ -91,13 +92,13 @@ class _Case:
         return to_ras(volume.array, self.grid.affine)[0]
 
 
-def draw_case(predictions: Predictions, case: str, reference: Path | None = None) -> CasePictures:
+def draw_case(predictions: Predictions, case: str, reference: Case | None = None) -> CasePictures:
     """Draw one case from its files.
 
     Args:
         predictions: what predict wrote.
         case: name of the case in the manifest.
-        reference: dataset folder, for reference organs, reference image and error map.
+        reference: the case in its dataset, for reference organs, reference image and error map.
 
     Raises:
         SfgMedError: if a file cannot be read or lies on another grid.
@@ -120,12 +121,12 @@ def draw_case(predictions: Predictions, case: str, reference: Path | None = None
     return CasePictures(rows, tuple(task.labels) if task else (), tuple(opened.remarks))
 
 
-def _open(predictions: Predictions, case: str, reference: Path | None) -> _Case:
+def _open(predictions: Predictions, case: str, reference: Case | None) -> _Case:
     """Find the image that defines the grid: the input where it still is, else a prediction."""
     source = predictions.records.get(case, {}).get("input")
     path = Path(source) if source and Path(source).is_file() else None
     if path is None and reference is not None:
-        path = find_volume(reference / case, predictions.spec.input_name)
+        path = reference.files.get(predictions.spec.input_name)
     if path is not None:
         return _Case(predictions, case, reference, read_volume(path), True, [])
     first = next((f for t in predictions.spec.tasks if (f := predictions.file(case, t.name))), None)
@@ -136,6 +137,8 @@ def _open(predictions: Predictions, case: str, reference: Path | None) -> _Case:
 
 def _layers(case: _Case, task: LabelTask | None, labels: Array | None) -> Iterator[Layer]:
     truth = case.referenced(task.name) if task else None
+    if task and truth is not None and case.reference:
+        truth = labels_of_model(task, case.reference, truth)
     if case.has_input:
         name = case.predictions.spec.input_name.upper()
         voxels = to_ras(case.grid.array, case.grid.affine)[0]
@@ -168,7 +171,7 @@ def _image_layers(case: _Case, task: ImageTask, labels: Array | None) -> Iterato
         for window in windows:
             yield Layer(f"Reference {'CT' if in_hu else task.name}", truth, window)
         error = image.astype(np.float32) - truth
-        mask = case.referenced("mask")
+        mask = case.referenced(MASK)
         error = error if mask is None else np.where(mask > 0, error, np.nan)
         limit = ERROR_HU if in_hu else _round(float(np.nanpercentile(np.abs(error), 99)))
         place = "" if mask is None else ", inside the mask"

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.errors import SfgMedError
 from sfg_med.metrics import columns, reference_in_unit, score_task, voxel_counts
-from sfg_med.report.case_files import Predictions, find_volume, reference_cases
+from sfg_med.report.case_files import Predictions
+from sfg_med.report.references import MASK, Case, References, labels_of_model, open_references
 from sfg_med.spec import ImageTask, ModelSpec, Task
 
 logger = logging.getLogger(__name__)
@@ -29,16 +30,14 @@ class CaseJob:
     """All that scoring one case needs; plain data, so that another process can do it.
 
     Args:
-        case: name of the case.
-        reference: folder of the reference.
+        case: the reference's name, files and labels.
         predictions: task name to file, ``None`` where it is missing.
         spec: model specification, with the tasks to score only.
         value_range: clip range of PSNR and the similarities of HU images in place of the task's own.
         failure: why predict failed on this case, where the manifest says so.
     """
 
-    case: str
-    reference: Path
+    case: Case
     predictions: dict[str, Path | None]
     spec: ModelSpec
     value_range: tuple[float, float] | None = None
@@ -71,59 +70,63 @@ def plan(
     reference: Path,
     chosen: Sequence[str] | None = None,
     value_range: tuple[float, float] | None = None,
-) -> tuple[list[CaseJob], list[str]]:
+) -> tuple[list[CaseJob], References, list[str]]:
     """Decide which cases are scored.
 
     Chosen cases always are. Without a choice all cases of the reference are, apart from those that the
     manifest shows were never asked for.
 
     Returns:
-        The jobs, and the reference cases that are left out.
+        The jobs, the references, and the names of reference cases that are left out.
 
     Raises:
         SfgMedError: if nothing can be compared.
     """
-    spec = _scored_spec(predictions, reference_cases(reference, predictions.spec))
-    available = reference_cases(reference, spec)
-    unknown = sorted(set(chosen or ()) - set(available))
+    references = open_references(reference, predictions.spec)
+    spec = _scored_spec(predictions, references)
+    available = [c for c in references.cases.values() if any(task.name in c.files for task in spec.tasks)]
+    unknown = sorted(set(chosen or ()) - {case.name for case in available})
     if unknown:
         found = f"no reference for {', '.join(unknown[:5])}" + (" and others" if len(unknown) > 5 else "")
-        raise SfgMedError(reference, "a folder for each chosen case", found, "correct the list of cases")
-    cases = (
-        [case for case in available if case in chosen] if chosen else _asked_for(predictions, spec, available)
-    )
+        raise SfgMedError(reference, "references of each chosen case", found, "correct the list of cases")
+    names = {case.name: references.record_name(case, predictions) for case in available}
+    if chosen:
+        cases = [case for case in available if case.name in chosen]
+    else:
+        cases = [case for case in available if _asked_for(predictions, spec, names[case.name])]
     if not cases:
         raise SfgMedError(
             predictions.folder, f"predictions of {reference}", "none", "predict that dataset first"
         )
-    jobs = [_job(predictions, spec, reference, case, value_range) for case in cases]
-    return jobs, [] if chosen else sorted(set(available) - set(cases))
+    jobs = [_job(predictions, spec, case, names[case.name], value_range) for case in cases]
+    left_out = [] if chosen else sorted(set(names) - {case.name for case in cases})
+    return jobs, references, left_out
 
 
 def score_case(job: CaseJob) -> CaseScore:
     """Score one case; a mistake in its files becomes the ``error`` of the result."""
     start = time.perf_counter()
-    score = CaseScore(job.case, dict.fromkeys((column.name for column in columns(job.spec)), math.nan))
+    score = CaseScore(job.case.name, dict.fromkeys((column.name for column in columns(job.spec)), math.nan))
     try:
         if job.failure:
             raise SfgMedError(
-                job.case, "a finished prediction", f"predict failed ({job.failure})", "predict it again"
+                job.case.name, "a finished prediction", f"predict failed ({job.failure})", "predict it again"
             )
         _score_tasks(job, score)
     except SfgMedError as error:
         score.error = str(error)
     except Exception as error:  # one broken case must not cost the others
-        logger.exception("scoring %s failed", job.case)
-        score.error = " ".join(f"{job.case}: {type(error).__name__}: {error}".split())
+        logger.exception("scoring %s failed", job.case.name)
+        score.error = " ".join(f"{job.case.name}: {type(error).__name__}: {error}".split())
     score.seconds = time.perf_counter() - start
     return score
 
 
 def _score_tasks(job: CaseJob, score: CaseScore) -> None:
     mask: Volume | None = None
-    mask_path = find_volume(job.reference, "mask")
+    mask_path = job.case.files.get(MASK)
     for task in job.spec.tasks:
-        reference_path = find_volume(job.reference, task.name)
+        reference_path = job.case.files.get(task.name)
         if reference_path is None:
             continue
         reference = read_volume(reference_path, role=f"reference {task.name}", blank_ok=True)
@@ -143,6 +146,8 @@ def _score_task(
         expected = reference_in_unit(task, expected)
         limits = job.value_range if task.unit.upper() == "HU" else None
         score.body[task.name] = voxel_counts(expected, inside, limits or task.value_range)
+    else:
+        expected = labels_of_model(task, job.case, expected)
     values = score_task(job.spec, task, prediction.array, expected, inside, reference.spacing_mm, limits)
     score.row.update(values)
     # A Dice without a distance: the reference has the organ and the prediction has none of it.
@@ -157,7 +162,7 @@ def _read_prediction(job: CaseJob, task: Task, reference: Volume) -> Volume:
     if path is None:
         expected = f"{job.spec.input_name}_{task.name}.nii.gz among the predictions"
         raise SfgMedError(
-            job.case, expected, "no such file", "predict it, or choose cases with --cases or --split"
+            job.case.name, expected, "no such file", "predict it, or choose cases with --cases or --split"
         )
     prediction = read_volume(path, role=f"predicted {task.name}", blank_ok=True)
     check_same_grid(prediction, reference)
@@ -200,35 +205,32 @@ def _check_labels(volume: Volume) -> None:
         )
 
 
-def _scored_spec(predictions: Predictions, cases: Sequence[str]) -> ModelSpec:
+def _scored_spec(predictions: Predictions, references: References) -> ModelSpec:
     """Drop the tasks that nobody predicted, unless the specification is known to list them."""
     spec = predictions.spec
     if predictions.spec_is_known:
         return spec
-    tasks = tuple(t for t in spec.tasks if any(predictions.file(case, t.name) for case in cases))
+    names = [references.record_name(case, predictions) for case in references.cases.values()]
+    tasks = tuple(t for t in spec.tasks if any(predictions.file(name, t.name) for name in names))
     if not tasks:
         wanted = " or ".join(f"<case>/{spec.input_name}_{task.name}.nii.gz" for task in spec.tasks)
         raise SfgMedError(
             predictions.folder, wanted, "none for any case of the reference", "check both folders"
         )
-    return ModelSpec(tasks, spec.spacing_mm, spec.patch_size, spec.network, spec.input_name)
+    return replace(spec, tasks=tasks)
 
 
-def _asked_for(predictions: Predictions, spec: ModelSpec, available: Sequence[str]) -> list[str]:
-    if not predictions.manifest:
-        return list(available)
-    known = predictions.records
-    return [c for c in available if c in known or any(predictions.file(c, task.name) for task in spec.tasks)]
+def _asked_for(predictions: Predictions, spec: ModelSpec, name: str) -> bool:
+    """Whether predict was asked for a case; without a manifest it is taken for granted."""
+    if not predictions.manifest or name in predictions.records:
+        return True
+    return any(predictions.file(name, task.name) for task in spec.tasks)
 
 
 def _job(
-    predictions: Predictions,
-    spec: ModelSpec,
-    reference: Path,
-    case: str,
-    value_range: tuple[float, float] | None,
+    predictions: Predictions, spec: ModelSpec, case: Case, name: str, value_range: tuple[float, float] | None
 ) -> CaseJob:
-    files = {task.name: predictions.file(case, task.name) for task in spec.tasks}
-    record = predictions.records.get(case, {})
+    files = {task.name: predictions.file(name, task.name) for task in spec.tasks}
+    record = predictions.records.get(name, {})
     failure = str(record.get("error") or "no reason given") if record.get("status") == "failed" else ""
-    return CaseJob(case, reference / case, files, spec, value_range, failure)
+    return CaseJob(case, files, spec, value_range, failure)

@@ -21,6 +21,7 @@ from sfg_med.data.atomic import atomic_path, write_json
 from sfg_med.metrics import case_dice_mean, columns, statistics, trivial_mae
 from sfg_med.report.case_files import Predictions
 from sfg_med.report.evaluation import CaseJob, CaseScore, score_case
+from sfg_med.report.references import References
 from sfg_med.spec import ModelSpec
 
 SCHEMA = "sfg_med.evaluation/1"
@@ -42,7 +43,7 @@ def score_cases(jobs: Sequence[CaseJob], processes: int = 1) -> Iterator[CaseSco
 def write_results(
     output: Path,
     predictions: Predictions,
-    reference: Path,
+    references: References,
     jobs: Sequence[CaseJob],
     scores: Sequence[CaseScore],
     left_out: Sequence[str] = (),
@@ -53,7 +54,7 @@ def write_results(
         The content of ``summary.json``.
     """
     output.mkdir(parents=True, exist_ok=True)
-    summary = summarize(predictions, reference, jobs, scores, left_out)
+    summary = summarize(predictions, references, jobs, scores, left_out)
     names = [column.name for column in columns(jobs[0].spec)]
     with (
         atomic_path(output / "metrics.csv") as temporary,
@@ -68,7 +69,7 @@ def write_results(
 
 def summarize(
     predictions: Predictions,
-    reference: Path,
+    references: References,
     jobs: Sequence[CaseJob],
     scores: Sequence[CaseScore],
     left_out: Sequence[str] = (),
@@ -91,10 +92,10 @@ def summarize(
     return {
         "schema": SCHEMA,
         "notice": NOTICE,
-        "simulated": (reference / "simulation.json").is_file(),
+        "simulated": references.is_simulated,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "prediction": str(predictions.folder.resolve()),
-        "reference": str(reference.resolve()),
+        "reference": str(references.dataset.path.resolve()),
         "model_sha256": model.get("sha256"),
         "cases": len(scores),
         "failed": len(scores) - len(done),

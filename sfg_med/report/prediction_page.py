@@ -20,6 +20,7 @@ from sfg_med.report.case_pictures import CasePictures, draw_case
 from sfg_med.report.flags import flag_words
 from sfg_med.report.html import number, render
 from sfg_med.report.pictures import ORGAN_COLOURS
+from sfg_med.report.references import Case, References, open_references
 from sfg_med.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -75,15 +76,19 @@ def write_qc_page(
         raise SfgMedError(
             out_dir / MANIFEST, "the manifest of sfg-med predict", "no such file", "predict first"
         )
-    scores = read_metrics(metrics_csv) if metrics_csv else {}
     records = [predictions.records[case] for case in predictions.records]
     drawn = _with_pictures(records, pictured)
     spec = predictions.spec
+    references = open_references(reference_dir, spec) if reference_dir else None
+    truth = references.by_record(predictions) if references else {}
+    scores = read_metrics(metrics_csv) if metrics_csv else {}
+    # Where the dataset is not one folder per case, the manifest calls its cases by their files.
+    scores |= {record: scores[case.name] for record, case in truth.items() if case.name in scores}
     return render(
         "prediction.html.j2",
         out_dir / PAGE,
         manifest=predictions.manifest,
-        simulated=_is_simulated(predictions, reference_dir),
+        simulated=_is_simulated(predictions, references),
         reference=reference_dir,
         overview=[_overview(record, scores) for record in records],
         failed=[record for record in records if record["status"] != "done"],
@@ -92,7 +97,7 @@ def write_qc_page(
         mae_unit=spec.image_tasks[0].unit if spec.image_tasks else "",
         flag_words=flag_words,
         headings=_headings(spec, bool(scores)),
-        cases=(_view(predictions, record, scores, reference_dir, drawn) for record in records),
+        cases=(_view(predictions, record, scores, truth, drawn) for record in records),
     )
 
 
@@ -111,14 +116,14 @@ def _view(
     predictions: Predictions,
     record: Mapping[str, Any],
     scores: Mapping[str, Mapping[str, float]],
-    reference: Path | None,
+    truth: Mapping[str, Case],
     drawn: set[str],
 ) -> CaseView:
     case = str(record["case"])
     pictures, reason = None, ""
     if record["status"] == "done" and case in drawn:
         try:
-            pictures = draw_case(predictions, case, reference)
+            pictures = draw_case(predictions, case, truth.get(case))
         except Exception as error:  # a page without one case's pictures is better than no page
             logger.debug("no pictures of %s", case, exc_info=True)
             reason = f"No pictures: {' '.join(str(error).split())}"
@@ -142,13 +147,14 @@ def _with_pictures(records: list[Mapping[str, Any]], limit: int) -> set[str]:
     return {str(record["case"]) for record in ranked[:limit]}
 
 
-def _is_simulated(predictions: Predictions, reference: Path | None) -> bool:
+def _is_simulated(predictions: Predictions, references: References | None) -> bool:
     folders = {
         Path(record["input"]).parent.parent for record in predictions.records.values() if record.get("input")
     }
     source = predictions.manifest.get("options", {}).get("input")
     folders |= {Path(str(source))} if source else set()
-    folders |= {reference} if reference else set()
+    if references and references.is_simulated:
+        return True
     return any((folder / "simulation.json").is_file() for folder in folders)
 
 

@@ -179,8 +179,16 @@ def test_split_and_list(folders):
     assert _run(folders, "--cases", f"{folders / 'ref' / 'splits.json'}:train").exit_code == 0
     assert list(_results(folders)[0]) == ["case1"]
     (folders / "chosen.txt").write_text("case2\n\ncase3\n")
-    assert _run(folders, "--cases", str(folders / "chosen.txt"), "--jobs", "2", "--quiet").exit_code == 0
+    assert _run(folders, "--cases", str(folders / "chosen.txt"), "--quiet").exit_code == 0
     assert list(_results(folders)[0]) == ["case2", "case3"]
+
+
+@pytest.mark.slow
+def test_several_processes_give_the_same_table(folders):
+    _run(folders)
+    alone = (folders / "out" / "metrics.csv").read_bytes()
+    assert _run(folders, "--jobs", "2").exit_code == 0
+    assert (folders / "out" / "metrics.csv").read_bytes() == alone
 
 
 @pytest.mark.parametrize(
@@ -267,3 +275,37 @@ def test_range_of_synthrad2025(folders):
     rows, summary = _results(folders)
     assert float(rows["case1"]["psnr_db"]) - narrow == pytest.approx(20 * np.log10(4095 / 4024), rel=1e-4)
     assert summary["hu_range"] == [-1024, 3071]
+
+
+def test_another_layout_and_other_label_values(tmp_path):
+    """Flat files, named by a dataset's options; only two organs were drawn, with values of their own."""
+    generator = np.random.default_rng(0)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:6, 4:9, 4:9], labels[8:12, 4:9, 4:9] = 9, 4
+    _save(tmp_path / "data" / "p1_t2.nii.gz", generator.integers(0, 99, SHAPE).astype(np.int16))
+    _save(tmp_path / "data" / "p1_truth.nii.gz", labels)
+    predicted = np.where(labels == 9, 1, np.where(labels == 4, 2, 0)).astype(np.uint8)
+    predicted[2:4][predicted[2:4] == 1] = 3
+    _save(tmp_path / "pred" / "p1_t2_seg.nii.gz", predicted)
+    options = {"path": "data", "files": {"mr": "{case}_t2", "seg": "{case}_truth"}}
+    options["labels"] = {"seg": {"prostate": 9, "bladder": 4}}
+    (tmp_path / "set.json").write_text(json.dumps(options))
+    result = _run(tmp_path, "-r", tmp_path / "set.json")
+    assert result.exit_code == 0, result.exception
+    row = _results(tmp_path)[0]["p1"]
+    assert float(row["dice_prostate"]) == pytest.approx(2 * 2 / (4 + 2))
+    assert float(row["dice_bladder"]) == 1
+    assert row["dice_rectum"] == ""
+    manifest = {"model": {"spec": ModelSpec().to_dict()}, "cases": []}
+    manifest["cases"] = [
+        {"case": "renamed", "status": "done", "input": str(tmp_path / "data" / "p1_t2.nii.gz")}
+    ]
+    manifest["cases"][0]["files"] = {"seg": "p1_t2_seg.nii.gz"}
+    (tmp_path / "pred" / "manifest.json").write_text(json.dumps(manifest))
+    assert _run(tmp_path, "-r", tmp_path / "set.json").exit_code == 0
+    assert list(_results(tmp_path)[0]) == ["p1"]
+
+
+def test_a_reference_without_its_input(folders):
+    assert not list((folders / "ref").rglob("mr.nii.gz"))
+    assert _run(folders).exit_code == 0

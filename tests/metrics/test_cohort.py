@@ -97,9 +97,9 @@ def test_score_task_uses_the_range_of_its_task():
 
 def test_zscore_reference_takes_the_unit_of_predictions():
     task = ImageTask("flair", "mSD", (-5000, 5000), 0, offset=10, scale=1000, normalize="zscore")
-    image = np.array([0, 0, 4.0, 8.0, 6.0])
-    known = np.array([4.0, 8.0, 6.0])
-    expected = (known - known.mean()) / known.std() * 1000 + 10
+    image = np.array([0, 0, 4.0, 8.0, 6.0, 9000.0])
+    known = np.array([4.0, 8.0, 6.0, 5000.0])
+    expected = (known - known.mean()) / known.std(ddof=1) * 1000 + 10
     assert reference_in_unit(task, image)[2:] == pytest.approx(expected)
     assert reference_in_unit(ImageTask(), image) is image
 

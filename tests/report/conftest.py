@@ -100,7 +100,7 @@ def predicted(tmp_path):
     """A dataset ``data`` and what predict would have left in ``out``: two cases done, one failed."""
     generator = np.random.default_rng(0)
     spec, cases = ModelSpec(), []
-    for name, flags in (("case1", ["fov_edge:bladder"]), ("sub/case<2>", [])):
+    for name, flags in (("case1", ["fov_edge:bladder"]), ("case<2>", [])):
         ct = generator.integers(-1000, 1200, SHAPE).astype(np.int16)
         folder = tmp_path / "data" / name
         save(folder / "mr.nii.gz", generator.integers(0, 800, SHAPE).astype(np.int16))
