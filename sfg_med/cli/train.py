@@ -66,7 +66,7 @@ class _ProgressBar:
 
     def iterated(self, engine: Engine) -> None:
         if self.progress is not None:
-            loss = float(engine.state.output["loss"])  # type: ignore[index,call-overload]
+            loss = engine.state.output["loss"].item()  # type: ignore[index,call-overload]
             self.progress.update(self.task, completed=engine.state.iteration, description=f"training, loss {loss:.3f}")
 
     def finished(self, engine: Engine) -> None:

@@ -76,11 +76,12 @@ class SFGUNet(MultiTaskNetwork):
             raise ValueError(f"{levels} levels need {levels - 1} strides and {levels} kernel sizes")
         self.spatial_dims, self.in_channels = spatial_dims, in_channels
         self.strides = [as_tuple(s, spatial_dims) for s in strides]
-        conv = {"merge": merge} if form == "paths" else {}
-        shared = {"group_init": group_init, "form": form, "remask_paths": remask_paths, "conv": conv}
+        # The image is not merged from paths.
+        merges = {"merge": merge} if form == "paths" else {}
+        shared = {"group_init": group_init, "form": form, "remask_paths": remask_paths}
 
         def block(into: int, out: int, kernel: Size, stride: Size = 1, **extra: Any) -> SharingBlock:
-            options = {"norm": norm, "act": act, **shared, **extra}
+            options = {"norm": norm, "act": act, **shared, "conv": merges, **extra}
             return SharingBlock(
                 spatial_dims, into, out, self.groups, self.policy, kernel_size=kernel, stride=stride, **options
             )
@@ -91,6 +92,7 @@ class SFGUNet(MultiTaskNetwork):
 
         inputs, steps = [in_channels, *channels[:-1]], [1, *strides]
         self.encoder = nn.ModuleList(map(level, inputs, channels, kernels, steps))
+        self.encoder[0][0] = block(in_channels, channels[0], kernels[0], conv={})
         # A 1x1 convolution commutes with interpolation: reduce the channels first, on the coarse grid.
         rising = range(levels - 2, -1, -1)
         self.reduce = nn.ModuleList(block(channels[i + 1], channels[i], 1, act=None) for i in rising)

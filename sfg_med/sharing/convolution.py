@@ -86,8 +86,7 @@ class SharingConv(nn.Module):
 
     def effective_weight(self, out: Tensor, into: Tensor) -> Tensor:
         """``W * (M_out R M_in^T)``: ``(K, C, *kernel)``, or ``(B, K, C, *kernel)`` for draws per sample."""
-        reads = self.kernel_groups.groups.reads.to(out)
-        mask = out @ reads @ into.transpose(-1, -2)
+        mask = out @ self.kernel_groups.reads.to(out.dtype) @ into.transpose(-1, -2)
         return self.weight * mask[(...,) + (None,) * self.spatial_dims]
 
     def _convolve_each(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class KernelGroups(nn.Module):
     """
 
     assignment: Tensor
+    reads: Tensor
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class KernelGroups(nn.Module):
         )
         # A buffer, so that fixed groups travel with the weights.
         self.register_buffer("assignment", torch.full((kernels,), FREE) if fixed is None else fixed.long().clone())
+        self.register_buffer("reads", groups.reads.float(), persistent=False)
         self._held: Tensor | None = None
 
     def probabilities(self) -> Tensor:

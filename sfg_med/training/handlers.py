@@ -125,7 +125,7 @@ class HistoryHandler:
 
     def iterated(self, engine: Engine) -> None:
         """Add up the losses; write their means now and then."""
-        for name, value in {"loss": float(engine.state.output["loss"]), **self.loss.last}.items():
+        for name, value in {"loss": engine.state.output["loss"].item(), **self.loss.last}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         if engine.state.iteration % self.every:
             return
