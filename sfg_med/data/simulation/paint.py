@@ -255,7 +255,7 @@ def _paint_rectum(painter: Painter, course: organs.Gut) -> None:
 
 def _paint_bones(painter: Painter) -> None:
     man, space = painter.man, painter.space
-    yellow = man.yellow + 0.13 * space.noise("marrow", 30.0) + 0.13 * space.noise("trabeculae", 6.0)
+    yellow = man.yellow + 0.10 * space.noise("marrow", 30.0) + 0.13 * space.noise("trabeculae", 6.0)
     yellow = np.clip(yellow, 0, 1)
     rough = np.float32(1.0) * space.noise("bone surface", 15.0)
     for side, name in ((_LEFT, "femoral_head_left"), (_RIGHT, "femoral_head_right")):

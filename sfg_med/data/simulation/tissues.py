@@ -2,11 +2,12 @@
 """Tissues: relaxation times and proton density at 3 T, CT numbers, and the spin-echo equation.
 
 Sources of T1 and T2 at 3 T: muscle, cartilage, nerve, T1 of blood: Stanisz et al., MRM 54:507, 2005.
-Prostate, red marrow: de Bazelaire et al., Radiology 230:652, 2004. Fat and yellow marrow (as fast spin echo
-sees them): Gold et al., AJR 183:343, 2004. Ranges over studies: Bojorquez et al., MRI 35:69, 2017. CT
-numbers: compositions of ICRU Report 44 at about 120 kV, as in Schneider et al., Phys Med Biol 41:111, 1996.
-What has no source there (zones of the prostate, seminal vesicles, testis, bowel, stool) is a choice;
-docs/explanation/simulation.md marks it.
+Prostate as a whole, red marrow: de Bazelaire et al., Radiology 230:652, 2004. Fat and yellow marrow (as
+fast spin echo sees them): Gold et al., AJR 183:343, 2004. T2 of the peripheral zone: Simpkin et al., BJR
+86:20120469, 2013, and MRM 2011, doi 10.1002/mrm.22874 (149 ms in both). T2 of cortical bone, about 0.4 ms:
+PMC3899101. Ranges over studies: Bojorquez et al., MRI 35:69, 2017. CT numbers: compositions of ICRU Report
+44 at about 120 kV, as in Schneider et al., Phys Med Biol 41:111, 1996. Everything else (proton densities,
+seminal vesicles, testis, bowel, stool and so on) is a choice; docs/explanation/simulation.md marks it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ TISSUES: dict[str, Tissue] = {
     "skin": Tissue(1100.0, 38.0, 0.70, 20.0),
     "fat": Tissue(371.0, 133.0, 0.90, -102.0),
     "muscle": Tissue(1412.0, 50.0, 0.80, 56.0),
-    "tendon": Tissue(1100.0, 12.0, 0.60, 75.0),
     "cortical_bone": Tissue(220.0, 0.4, 0.20, 1250.0),
     "yellow_marrow": Tissue(365.0, 133.0, 0.80, -70.0),
     "red_marrow": Tissue(586.0, 49.0, 0.80, 40.0),

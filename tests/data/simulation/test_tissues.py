@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,15 @@ def test_a_mans_tissues_stay_near_the_table() -> None:
             assert 0.85 <= tissue.t1_ms / reference.t1_ms <= 1.15
             assert 0.85 <= tissue.t2_ms / reference.t2_ms <= 1.15
             assert abs(tissue.ct_hu - reference.ct_hu) <= 5.0
+
+
+def test_the_documented_table_is_the_one_in_use() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "explanation" / "simulation.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()]
+    documented = {row[0]: row[1:6] for row in rows if len(row) == 7 and row[0] in TISSUES}
+    assert list(documented) == list(TISSUES)
+    fat = spin_echo(TISSUES["fat"], 95.0, 3500.0)
+    for name, tissue in TISSUES.items():
+        values = (tissue.t1_ms, tissue.t2_ms, tissue.density, tissue.ct_hu)
+        relative = round(spin_echo(tissue, 95.0, 3500.0) / fat, 2)
+        assert [float(v) for v in documented[name]] == pytest.approx([*values, relative]), name
