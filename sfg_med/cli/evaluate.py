@@ -93,7 +93,7 @@ def _show(summary: dict[str, Any], output: Path) -> None:
         unit = summary["columns"][name]["unit"]
         mean = f"{trivial['mean']:.1f} {unit}"
         console.print(
-            f"Trivial model ({trivial['predicts']:.0f} {unit} in every voxel of the body): MAE {mean}"
+            f"Trivial model ({trivial['predicts']:.0f} {unit} everywhere inside the mask): MAE {mean}"
         )
     if summary["left_out"]:
         console.print(
