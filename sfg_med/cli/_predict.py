@@ -28,9 +28,7 @@ from sfg_med.inference.run import RunResult, run_cases
 INTERRUPTED = 130
 
 
-def predict(
-    source: Path, output: Path, model: Path | None, options: dict[str, Any], terminal: Terminal
-) -> int:
+def predict(source: Path, output: Path, model: Path, options: dict[str, Any], terminal: Terminal) -> int:
     """Run the command.
 
     Args:

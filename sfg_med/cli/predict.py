@@ -41,7 +41,10 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
 ) -> None:
     """Predict synthetic CT and organs for one MR or a cohort. For research only, not for clinical use."""
-    options = {key: str(value) if isinstance(value, Path) else value for key, value in locals().items()}
+    names = {"source": "input", "as_json": "json"}
+    options = {
+        names.get(k, k): str(v) if isinstance(v, Path) else v for k, v in locals().items() if k != "names"
+    }
     from sfg_med.inference.model_path import find_model
 
     model_file = find_model(model)  # before torch is imported: a wrong path should not take seconds to say

@@ -15,21 +15,22 @@ MARK = ".partial-"
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, keep_suffix: bool = True) -> Iterator[Path]:
     """Give a path to write to; the file takes the name ``path`` if the block ends well, and goes otherwise.
 
-    The temporary file is hidden, lies in the same folder (a rename across file systems is a copy) and ends in
-    all suffixes of ``path``, since writers choose the format by them.
+    The temporary file is hidden and lies in the same folder, since a rename across file systems is a copy.
 
     Args:
         path: final name; missing folders are made.
+        keep_suffix: the temporary file ends as ``path`` does, for writers that choose the format by it.
+            Without, nobody who looks for ``*.nii.gz`` finds it (Python's ``glob`` also returns hidden files).
 
     Yields:
         The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # not the process id: processes in containers that share a folder often have the same
-    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{path.name}"
+    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{path.name}{'' if keep_suffix else '.tmp'}"
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -54,5 +55,5 @@ def remove_leftovers(path: Path) -> None:
     """Delete what killed processes left behind while they wrote ``path``."""
     if path.parent.is_dir():
         for leftover in path.parent.glob(f".*{MARK}*"):
-            if leftover.name.endswith(f"{MARK}{path.name}"):
+            if leftover.name.removesuffix(".tmp").endswith(f"{MARK}{path.name}"):
                 leftover.unlink(missing_ok=True)

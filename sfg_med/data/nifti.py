@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -52,7 +53,8 @@ def read_nifti(path: Path, role: str) -> Read:
             if isinstance(raw, nib.Nifti1Header) and raw["sizeof_hdr"] == 348
             else nib.Nifti2Image
         )
-        image = image_class.from_bytes(content)
+        with LoggingOutputSuppressor():  # what nibabel would repair and say has been checked above
+            image = image_class.from_bytes(content)
         affine = _affine(path, image)
         return _voxels(image), affine, geometry_header(image.header, shape), shape
     except (HeaderDataError, WrapStructError) as error:

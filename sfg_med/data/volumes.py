@@ -129,7 +129,7 @@ def write_volume(
     header.set_slope_inter(1.0, 0.0)
     header["descrip"] = description.encode("ascii", "replace")[:79]
     image = nib.Nifti1Image(_cast(array, np.dtype(dtype)).reshape(like.shape), None, header)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path, keep_suffix=False) as temporary, temporary.open("wb") as file:
         # mtime 0 and no name: the same volume gives the same bytes
         with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as packed:
             image.to_stream(packed)

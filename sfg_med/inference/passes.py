@@ -55,18 +55,20 @@ def average_passes(outputs: Iterable[torch.Tensor], spec: ModelSpec, *, vote: bo
 
 
 def _add(passes: Passes, task: Task, channels: torch.Tensor, vote: bool) -> None:
-    value = torch.softmax(channels, dim=0) if isinstance(task, LabelTask) else channels
-    if task.name not in passes.mean:
-        passes.mean[task.name] = torch.zeros_like(value)
+    # the clone lets go of the other tasks' channels
+    value = torch.softmax(channels, dim=0) if isinstance(task, LabelTask) else channels.clone()
+    if vote and isinstance(task, LabelTask):
+        _count_votes(passes, task.name, value)
+    if passes.count == 1:
+        passes.mean[task.name] = value
         if isinstance(task, ImageTask):
             passes.std[task.name] = torch.zeros_like(value)
+        return
     mean = passes.mean[task.name]
     deviation = value - mean
     mean += deviation / passes.count
     if isinstance(task, ImageTask):
         passes.std[task.name] += deviation * (value - mean)
-    elif vote:
-        _count_votes(passes, task.name, value)
 
 
 def _count_votes(passes: Passes, name: str, probabilities: torch.Tensor) -> None:

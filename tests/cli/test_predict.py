@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import signal
@@ -98,6 +99,7 @@ def test_one_file(tmp_path, model, mr) -> None:
     assert manifest["summary"] == {"cases": 1, "done": 1, "failed": 0, "skipped": 0}
     assert len(manifest["model"]["sha256"]) == 64
     assert manifest["options"]["device"] == "cpu"
+    assert manifest["options"]["input"] == str(path)
     assert torch.__version__.startswith(manifest["versions"]["torch"].split("+")[0])
     (case,) = manifest["cases"]
     assert case["files"] == {"ct": "x_ct.nii.gz", "seg": "x_seg.nii.gz"}
@@ -323,44 +325,64 @@ def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-c", "from sfg_med.cli.main import main; main()", *map(str, arguments)]
 
 
-@pytest.mark.slow
-def test_as_a_process(tmp_path, model, mr) -> None:
-    """Exit codes, one error line on stderr, and SIGTERM as a cluster sends it."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            _command("predict", *arguments), check=False, capture_output=True, text=True, env=environment
-        )
 
-    path, out = _save(tmp_path / "in" / "x0.nii.gz", mr), tmp_path / "out"
-    wrong = [
-        ("-i", tmp_path / "missing", "-o", out, "-m", model),
-        ("-i", path, "-o", out, "-m", tmp_path / "missing.safetensors"),
-    ]
-    for arguments in wrong:
-        result = call(*arguments)
-        assert result.returncode == 2, result.stderr
-        assert result.stderr.startswith("error: ")
-        assert result.stderr.count("\n") == 1
-    for i in range(1, 40):
-        _save(tmp_path / "in" / f"x{i}.nii.gz", mr)
-    process = subprocess.Popen(
-        _command("predict", "-i", path.parent, "-o", out, "-m", model, "--device", "cpu"),
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _stop_after(
+    command: list[str], environment: dict[str, str], out: Path, files: int, stop: int
+) -> tuple[int, str]:
+    """Send a signal when so many segmentations are there; exit code and stderr."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stderr=pipe, stdout=pipe, text=True)
     deadline = time.monotonic() + 60
-    while not list(out.glob("*_seg.nii.gz")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    while len(list(out.glob("*_seg.nii.gz"))) < files and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    return process.returncode, errors
+
+
+@pytest.mark.slow
+def test_stopped_from_outside(tmp_path, model, mr, environment) -> None:
+    """SIGTERM as a cluster sends it, then a crash, then a call that ends the work."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    for i in range(50):
+        _save(source / f"x{i}.nii.gz", mr)
+    command = _command("predict", "-i", source, "-o", out, "-m", model, "--device", "cpu")
+    code, errors = _stop_after(command, environment, out, 1, signal.SIGTERM)
+    assert code == 130, errors
     assert "Traceback" not in errors
-    assert 0 < _manifest(out)["summary"]["done"] < 40
+    first = _manifest(out)["summary"]["done"]
+    assert 0 < first < 50
     assert _leftovers(out) == []
+
+    _stop_after(command, environment, out, first + 5, signal.SIGKILL)
+    assert first < _manifest(out)["summary"]["done"] < 50  # the manifest is whole
+    for path in out.glob("*.nii.gz"):
+        assert not path.name.startswith(".")
+        gzip.decompress(path.read_bytes())  # raises if it is not complete
+    code, text, _ = _predict(source, out, model, "--json")
+    assert code == 0
+    assert json.loads(text)["skipped"] >= first + 4
+    assert len(_volumes(out)) == 100
+    assert {r["status"] for r in _rows(out).values()} == {"done"}
+    assert [p for p in _leftovers(out) if p.name.endswith(".nii.gz")] == []
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line(tmp_path, model, environment) -> None:
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = _command("predict", "-o", tmp_path / "out", *arguments)
+        return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+    missing = tmp_path / "missing"
+    for result in (call("-i", missing, "-m", model), call("-i", tmp_path, "-m", missing)):
+        assert result.returncode == 2, result.stderr
+        assert result.stderr.startswith(f"error: {missing}")
+        assert result.stderr.count("\n") == 1
+        assert result.stdout == ""
 
 
 @pytest.mark.parametrize(

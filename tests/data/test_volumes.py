@@ -214,6 +214,32 @@ def test_nifti2_and_wrongly_named_compression(tmp_path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path / "plain.nii.gz").array, _array())
 
 
+def test_big_endian(tmp_path) -> None:
+    header = nib.Nifti1Header(endianness=">")
+    header.set_sform(AFFINE, 2)
+    nib.save(nib.Nifti1Image(_array().astype(">i2"), None, header), tmp_path / "x.nii")
+    assert (tmp_path / "x.nii").read_bytes()[:4] == b"\0\0\x01\x5c"
+    volume = read_volume(tmp_path / "x.nii")
+    np.testing.assert_array_equal(volume.array, _array())
+    write_volume(tmp_path / "y.nii.gz", volume.array, volume, np.int16)
+    again = nib.load(tmp_path / "y.nii.gz")
+    np.testing.assert_array_equal(again.affine, nib.load(tmp_path / "x.nii").affine)
+    np.testing.assert_array_equal(np.asarray(again.dataobj), _array())
+
+
+@pytest.mark.parametrize("qfac", [-1, 0, 1])
+def test_qform_only_with_any_qfac(tmp_path, capfd, qfac) -> None:
+    pixdim = _pixdim(1, 2, 3)
+    pixdim[0] = qfac
+    path = _nifti(tmp_path / "x.nii", sform_code=0, qform_code=1, quatern_b=0.6, quatern_c=0.0, pixdim=pixdim)
+    volume = read_volume(path)
+    assert capfd.readouterr() == ("", "")
+    write_volume(tmp_path / "y.nii.gz", volume.array, volume, np.int16)
+    before, after = nib.load(path), nib.load(tmp_path / "y.nii.gz")
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert (after.header["sform_code"], after.header["qform_code"]) == (0, 1)
+
+
 def test_write_rounds_clips_and_tells_nothing_about_the_patient(tmp_path) -> None:
     image = nib.Nifti1Image(_array(), AFFINE)
     image.header["descrip"] = b"DOE^JOHN"
@@ -259,7 +285,7 @@ def test_atomic_path_leaves_the_old_file_and_nothing_else(tmp_path, error) -> No
 
 
 def test_leftovers_of_killed_processes_go(tmp_path) -> None:
-    for name in (".123.partial-a.nii.gz", ".9.partial-a.nii.gz", ".9.partial-b_a.nii.gz", "a.nii.gz"):
+    for name in (".123.partial-a.nii.gz", ".9.partial-a.nii.gz.tmp", ".9.partial-b_a.nii.gz", "a.nii.gz"):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path / "a.nii.gz")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".9.partial-b_a.nii.gz", "a.nii.gz"]
