@@ -61,7 +61,7 @@ class Body:
         self.fascia = smooth_max(fascia, np.float32(man.table_mm + 9) - p[1], 18.0)
         thick = self._fat(p, man) * (1 + np.float32(0.10) * space.noise("fat", 80.0))
         skin = smooth_max(self.fascia - thick, np.float32(man.table_mm) - p[1], 16.0)
-        self.genitals = self._genitals(p)
+        self.genitals = self._genitals(p, man.genital_shift_mm)
         skin = smooth_min(skin, self.genitals, 8.0)
         self.skin = np.maximum(skin, -self._cleft(p, man))
 
@@ -86,16 +86,18 @@ class Body:
         return np.maximum(np.abs(x) - opening, bottom)
 
     @staticmethod
-    def _genitals(p: Points) -> Array:
-        scrotum = ellipsoid(p, (2, 40, -96), (37, 27, 28))
-        return smooth_min(scrotum, tube(p, _PENIS, [r + 3 for r in _PENIS_RADII]), 5.0)
+    def _genitals(p: Points, shift_mm: tuple[float, float]) -> Array:
+        scrotum = ellipsoid(p, (2 + 0.5 * shift_mm[0], 40 + shift_mm[1], -96), (37, 27, 28))
+        return smooth_min(scrotum, penis(p, shift_mm) - 3, 5.0)
 
 
-def penis(p: Points) -> Array:
-    """Distance to the erectile bodies, from the bulb in the perineum to the front."""
-    return tube(p, _PENIS, _PENIS_RADII)
+def penis(p: Points, shift_mm: tuple[float, float]) -> Array:
+    """Distance to the erectile bodies, from the bulb in the perineum to the front; the free end shifts."""
+    x, y = shift_mm
+    moved = [(a + f * x, b + f * y, c) for (a, b, c), f in zip(_PENIS, (0, 0, 0, 0.4, 0.8, 1.3), strict=True)]
+    return tube(p, moved, _PENIS_RADII)
 
 
-def testis(p: Points) -> Array:
+def testis(p: Points, forward_mm: float) -> Array:
     """Distance to a testis, for lateral-positive x."""
-    return ellipsoid(p, (18, 38, -98), (13, 16, 20))
+    return ellipsoid(p, (18, 38 + forward_mm, -98), (13, 16, 20))

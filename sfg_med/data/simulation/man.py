@@ -34,6 +34,8 @@ class Man:
         rectal_gas: height of the gas level in the rectum, in radii; above 1 there is none.
         stool: share of the lumen of the rectum that holds stool rather than mucus.
         muscle_fat: amount of fat between and inside the muscles.
+        muscle_mm: how much the muscles swell beyond their template.
+        genital_shift_mm: offset of the hanging genitals along x and y.
     """
 
     scale: tuple[float, float, float]
@@ -55,6 +57,8 @@ class Man:
     rectal_gas: float
     stool: float
     muscle_fat: float
+    muscle_mm: float
+    genital_shift_mm: tuple[float, float]
 
     @property
     def prostate_radii_mm(self) -> tuple[float, float, float]:
@@ -115,4 +119,6 @@ def draw_man(streams: Streams) -> Man:
         rectal_gas=float(rng.uniform(-0.3, 1.5)),
         stool=float(rng.uniform(0.2, 1.0)),
         muscle_fat=normal(1.0, 0.35, 0.4, 2.0),
+        muscle_mm=normal(4.5, 1.2, 2.0, 7.0),
+        genital_shift_mm=(normal(0, 6, -12, 12), normal(-1, 4, -8, 6)),
     )

@@ -72,7 +72,6 @@ PARTS = (
     Part("levator ani", ((8, 32, -30), (14, -10, -44), (13, -28, -56)), (2.2,)),
     Part("coccygeus", ((54, -38, 4), (18, -66, 4), (12, -64, -14)), (2.2,)),
 )
-_SWELL_MM = 4.5  # muscles fill the space between bones and fascia: let them meet, then part them
 
 
 @dataclass(frozen=True)
@@ -88,23 +87,25 @@ class Muscles:
     index: np.ndarray
 
 
-def build_muscles(space: Space, fascia: Array, fat: float) -> Muscles:
+def build_muscles(space: Space, fascia: Array, fat: float, swell_mm: float) -> Muscles:
     """Evaluate all muscles of both sides.
 
     Args:
         space: the man's coordinates.
         fascia: signed distance to the fascia that holds them, on the whole grid.
         fat: factor of the width of the fat planes.
+        swell_mm: how much the muscles swell to fill the space between bones and fascia, until they meet.
     """
     first = np.full(space.shape, 60.0, np.float32)
     second, index = first.copy(), np.zeros(space.shape, np.uint8)
     names = sorted({part.muscle for part in PARTS})
-    wobble = 1.6 * space.noise("muscle", 22.0)
+    swell = 1.6 * space.noise("muscle", 22.0) - np.float32(swell_mm)
+    swell = np.asarray(swell, np.float32)
     for side in (-1, 1):
         for name in names:
             pieces = [part for part in PARTS if part.muscle == name]
             _add_muscle(
-                space, pieces, (first, second, index), side, names.index(name) + 1 + (side > 0) * 40, wobble
+                space, pieces, (first, second, index), side, names.index(name) + 1 + (side > 0) * 40, swell
             )
     x, y, z = space.points
     wall = np.maximum(np.maximum(-fascia - 13, fascia), np.maximum(12 - y - 0.3 * (z - 60), 48 - z))
@@ -122,18 +123,19 @@ def _add_muscle(
     found: tuple[Array, Array, np.ndarray],
     side: int,
     number: int,
-    wobble: Array,
+    swell: Array,
 ) -> None:
     first, second, index = found
     corners = [q for piece in pieces for q in piece.points]
-    box = space.box(corners, max(max(piece.radii) for piece in pieces) + _SWELL_MM, side)
+    box = space.box(corners, max(max(piece.radii) for piece in pieces) + 7.0, side)
     if box is None:
         return
     p = space.at(box, side)
     distance = pieces[0].distance(p)
     for piece in pieces[1:]:
         np.minimum(distance, piece.distance(p), out=distance)
-    distance += wobble[box] - np.float32(_SWELL_MM if pieces[0].radii[0] > 3 else 0.0)
+    thin = pieces[0].radii[0] < 3  # sheets of the pelvic floor do not swell
+    distance += 0.0 if thin else swell[box]
     nearest, runner_up = first[box], second[box]
     closer = distance < nearest
     np.minimum(runner_up, np.where(closer, nearest, distance), out=runner_up)

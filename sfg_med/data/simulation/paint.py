@@ -65,7 +65,7 @@ def paint_man(painter: Painter) -> Body:
     box = whole(painter.space)
     painter.canvas.paint(box, body.skin, painter.looks["skin"])
     painter.canvas.paint(box, body.skin + np.float32(1.8), _fat_look(painter, body))
-    _paint_genitals(painter, body)
+    _paint_genitals(painter)
     _paint_muscles(painter, body)
     course = organs.rectum_course(painter.man, painter.space.streams)
     _paint_bowel(painter, body, course)
@@ -93,18 +93,19 @@ def _fat_look(painter: Painter, body: Body) -> Look:
     return Look(np.asarray(mixed.mr * shade, np.float32), np.asarray(mixed.ct + 0.0 * fat.ct, np.float32))
 
 
-def _paint_genitals(painter: Painter, body: Body) -> None:
-    corners = [(-36.0, 20.0, -125.0), (36.0, 100.0, -50.0)]
-    painter.part(corners, 8, lambda p: np.maximum(penis(p) - 3, -60 - p[1]), "bladder_wall")
-    painter.part(corners, 8, penis, "corpora")
+def _paint_genitals(painter: Painter) -> None:
+    shift = painter.man.genital_shift_mm
+    corners = [(-36.0, 0.0, -125.0), (36.0, 100.0, -50.0)]
+    painter.part(corners, 8, lambda p: penis(p, shift) - 3, "bladder_wall")
+    painter.part(corners, 8, lambda p: penis(p, shift), "corpora")
     for side in (_LEFT, _RIGHT):
-        painter.part(corners, 8, lambda p: testis(p) - 1.5, "stroma", side=side)
-        painter.part(corners, 8, testis, "testis", side=side)
+        painter.part(corners, 8, lambda p: testis(p, shift[1]) - 1.5, "stroma", side=side)
+        painter.part(corners, 8, lambda p: testis(p, shift[1]), "testis", side=side)
 
 
 def _paint_muscles(painter: Painter, body: Body) -> None:
     space = painter.space
-    muscles = build_muscles(space, body.fascia, painter.man.muscle_fat)
+    muscles = build_muscles(space, body.fascia, painter.man.muscle_fat, painter.man.muscle_mm)
     fascicles = space.noise("fascicles", (4.5, 4.5, 24.0))
     streaks = 1 - ramp(np.abs(space.noise("streaks", (13.0, 13.0, 45.0))), 0.0, 0.22)
     streaks = streaks * ramp(space.noise("streak places", 30.0), -0.3, 0.9)
