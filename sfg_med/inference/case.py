@@ -18,7 +18,8 @@ from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import Job, output_files
 from sfg_med.inference.manifest import Record, now
 from sfg_med.inference.measures import measure
-from sfg_med.inference.predictor import Prediction, Predictor
+from sfg_med.inference.prediction import Prediction
+from sfg_med.inference.predictor import Predictor
 from sfg_med.spec import ImageTask
 
 logger = logging.getLogger(__name__)
@@ -135,9 +136,7 @@ def _stored(path: Path) -> NDArray[Any]:
 
 def _explain(job: Job, error: Exception) -> SfgMedError:
     text = " ".join(str(error).split())[:200]
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        s in text.lower() for s in _OUT_OF_MEMORY
-    ):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(s in text.lower() for s in _OUT_OF_MEMORY):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         remedy = "use a smaller --sw-batch-size, --device cpu, or a machine with more memory"

@@ -5,46 +5,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
-from numpy.typing import NDArray
 
 from sfg_med.data.volumes import Volume
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.devices import autocast, choose_device, choose_precision
 from sfg_med.inference.native_grid import NativeGrid
-from sfg_med.inference.passes import Passes, average_passes
+from sfg_med.inference.passes import average_passes
+from sfg_med.inference.prediction import Prediction, restore
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import KernelGroups
-from sfg_med.spec import ImageTask, LabelTask
 from sfg_med.transforms import network_input
 
 if TYPE_CHECKING:
     from sfg_med.inference.model_file import LoadedModel
-
-Array = NDArray[Any]
-
-
-@dataclass
-class Prediction:
-    """Results of one volume, each (X, Y, Z) in its grid.
-
-    Args:
-        images: image task to float32 values in its unit, inside its value range.
-        labels: label task to label values as in files.
-        std: image task to float32 standard deviation over the passes in its unit; empty for one pass.
-        entropy: label task to float32 entropy in nats; empty for one pass.
-    """
-
-    images: dict[str, Array] = field(default_factory=dict)
-    labels: dict[str, Array] = field(default_factory=dict)
-    std: dict[str, Array] = field(default_factory=dict)
-    entropy: dict[str, Array] = field(default_factory=dict)
 
 
 class Predictor:
@@ -106,11 +85,10 @@ class Predictor:
             work_affine = np.asarray(prepared.affine, np.float64)
             network_image = prepared.as_tensor().to(self.device)[None]
             del prepared
-            passes = average_passes(
-                self._outputs(network_image, case), self.spec, vote=self.labels_from == "mode"
-            )
+            passes = average_passes(self._outputs(network_image, case), self.spec, vote=self.labels_from == "mode")
             del network_image
-            return self._to_native(passes, work_affine, volume)
+            x, y, z = volume.array.shape
+            return restore(passes, self.spec, work_affine, NativeGrid(volume.affine, (x, y, z)))
 
     def _outputs(self, image: torch.Tensor, case: str) -> Iterator[torch.Tensor]:
         if self.samples == 1:
@@ -129,7 +107,7 @@ class Predictor:
             sw_batch_size=self._sw_batch_size,
             overlap=self._overlap,
             mode="gaussian",
-            cval=float(image.min()),
+            padding_mode="replicate",  # as training pads small cases
         )
         return inferer(image, self._window)[0]
 
@@ -139,56 +117,12 @@ class Predictor:
         # a copy: MONAI weights the windows in place, and a network may return (a view of) its input
         return output.to(torch.float32, copy=True)
 
-    def _to_native(self, passes: Passes, work_affine: Array, volume: Volume) -> Prediction:
-        x, y, z = volume.array.shape
-        grid = NativeGrid(volume.affine, (x, y, z))
-        result = Prediction()
-        for task in self.spec.tasks:
-            if isinstance(task, ImageTask):
-                self._restore_image(task, passes, work_affine, grid, result)
-            else:
-                self._restore_labels(task, passes, work_affine, grid, result)
-        return result
-
-    def _restore_image(
-        self, task: ImageTask, passes: Passes, work_affine: Array, grid: NativeGrid, result: Prediction
-    ) -> None:
-        def in_unit(values: torch.Tensor) -> torch.Tensor:
-            return (values[0] * task.scale + task.offset).clamp(*task.value_range)
-
-        mean = passes.mean.pop(task.name)
-        _check_finite(mean, task.name)
-        result.images[task.name] = grid.restore(mean, work_affine, in_unit, fill=task.fill, dtype=np.float32)
-        if self.samples > 1:
-            std = passes.std.pop(task.name)
-            result.std[task.name] = grid.restore(
-                std, work_affine, lambda values: values[0] * abs(task.scale), fill=0.0, dtype=np.float32
-            )
-
-    def _restore_labels(
-        self, task: LabelTask, passes: Passes, work_affine: Array, grid: NativeGrid, result: Prediction
-    ) -> None:
-        values = [0, *task.labels.values()]
-        dtype = np.uint8 if max(values) < 256 else np.uint16
-        table = torch.tensor(values, dtype=torch.int32, device=self.device)
-        _check_finite(passes.mean[task.name], task.name)
-        if self.samples > 1:
-            result.entropy[task.name] = grid.restore(
-                passes.entropy(task.name), work_affine, lambda maps: maps[0], fill=0.0, dtype=np.float32
-            )
-        scores = (passes.votes if self.labels_from == "mode" else passes.mean)[task.name]
-        result.labels[task.name] = grid.restore(
-            scores, work_affine, lambda maps: table[maps.argmax(dim=0)], fill=0.0, dtype=dtype
-        )
-
     def _check_size(self, volume: Volume) -> None:
         largest = float(np.max(np.multiply(volume.array.shape, volume.spacing_mm)))
         needed = 2 * max(self.spec.spacing_mm)
         if largest < needed:
             found = f"one of {largest:.3g} mm"
-            raise SfgMedError(
-                volume.path, f"a field of view of at least {needed:g} mm", found, "check the voxel size"
-            )
+            raise SfgMedError(volume.path, f"a field of view of at least {needed:g} mm", found, "check the voxel size")
 
     def _check(self, overlap: float, sw_batch_size: int) -> None:
         if not 0 <= overlap < 1:
@@ -201,9 +135,7 @@ class Predictor:
         if self.samples > 1 and not _is_stochastic(self.model.network):
             expected = f"a model with free groups for --samples {self.samples}"
             remedy = "use --samples 1, or the stochastic model that it was made from"
-            raise SfgMedError(
-                self.model.path, expected, "fixed groups, so that all passes are the same", remedy
-            )
+            raise SfgMedError(self.model.path, expected, "fixed groups, so that all passes are the same", remedy)
 
 
 def _is_stochastic(network: torch.nn.Module) -> bool:
@@ -217,13 +149,6 @@ def _is_stochastic(network: torch.nn.Module) -> bool:
 def _as_tensor(volume: Volume) -> MetaTensor:
     array = np.ascontiguousarray(volume.array, np.float32)
     return MetaTensor(torch.from_numpy(array)[None], affine=torch.as_tensor(volume.affine))
-
-
-def _check_finite(values: torch.Tensor, task: str) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise SfgMedError(
-            f"output {task}", "finite numbers from the network", "NaN or Inf", "use --precision fp32"
-        )
 
 
 def _case_seed(seed: int, case: str) -> int:
