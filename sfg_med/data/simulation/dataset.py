@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -93,9 +94,12 @@ def _make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        found = error.strerror or "an error"
+        raise SfgMedError(folder, "a folder that can be made", found, "choose another --out") from error
+    if not os.access(folder, os.W_OK):
         raise SfgMedError(
-            folder, "a folder that can be made", error.strerror or "an error", "choose another --out"
-        ) from error
+            folder, "a folder to write to", "one without write permission", "choose another --out"
+        )
     return folder
 
 

@@ -81,7 +81,7 @@ def whole(space: Space) -> Box:
 
 @dataclass(frozen=True)
 class Look:
-    """MR signal and CT number of a material: one number, or a value for every voxel of the grid."""
+    """MR signal and CT number of a material: one number, or a value for every voxel of the grid or of a box."""
 
     mr: Array | float
     ct: Array | float
@@ -115,6 +115,8 @@ class Canvas:
         cover = np.clip(np.float32(0.5) - distance / np.float32(self.edge_mm), 0, 1)
         for image, value in ((self.mr, look.mr), (self.ct, look.ct)):
             under = image[box]
-            over = value[box] if isinstance(value, np.ndarray) else np.float32(value)
+            over = np.asarray(value, np.float32)
+            if over.ndim and over.shape != cover.shape:
+                over = over[box]
             under += cover * (over - under)
         self.label[box][cover > 0.5] = label

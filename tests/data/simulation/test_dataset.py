@@ -133,6 +133,12 @@ def test_output_may_not_be_a_file(tmp_path: Path) -> None:
             simulate_dataset(out, 1, 0, spacing_mm=COARSE)
 
 
+def test_output_may_not_be_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(SfgMedError, match="write permission"):
+        simulate_dataset(tmp_path, 1, 0, spacing_mm=COARSE)
+
+
 @pytest.mark.parametrize("text", ["not JSON", "[]", '{"version": 1}'])
 def test_an_unreadable_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "simulation.json").write_text(text)
