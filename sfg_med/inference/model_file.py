@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,13 @@ class LoadedModel:
 
 
 def save_model(
-    path: Path, network: MultiTaskNetwork, spec: ModelSpec, *, compact: bool = False, provenance: Mapping[str, Any]
+    path: Path,
+    network: MultiTaskNetwork,
+    spec: ModelSpec,
+    *,
+    compact: bool = False,
+    task: str | None = None,
+    provenance: Mapping[str, Any],
 ) -> None:
     """Write a model file in one step.
 
@@ -53,15 +59,17 @@ def save_model(
         network: the trained network, as :func:`sfg_med.networks.build_network` makes it.
         spec: its specification.
         compact: store the compact form, whose groups are fixed.
+        task: of the compact form, keep this task only.
         provenance: how it was made; plain JSON types.
     """
     assignment = {name: groups.tolist() for name, groups in network.assignments().items()}
-    stored = network.compact() if compact else network
+    stored = network.compact(task) if compact else network
     about = {
         "version": __version__,
         "spec": spec.to_dict(),
         "groups": list(network.groups.names),
         "compact": compact,
+        "task": task,
         "assignment": assignment if compact else None,
         "provenance": dict(provenance),
     }
@@ -91,7 +99,9 @@ def load_model(path: Path) -> LoadedModel:
         network = build_network(spec, where=str(path))
         if about["compact"]:
             network.set_groups({k: torch.tensor(v) for k, v in about["assignment"].items()})
-            network = network.compact()
+            network = network.compact(about["task"])
+            if about["task"]:
+                spec = replace(spec, tasks=tuple(t for t in spec.tasks if t.name == about["task"]))
         network.load_state_dict(tensors)
     except (RuntimeError, KeyError, ValueError) as error:
         found = str(error).split("\n\t")[0:2]

@@ -15,7 +15,9 @@ class InstanceNorm(nn.Module):
     """Instance norm with a scale and shift for each channel.
 
     torch's own copies a channels-last tensor to the other layout and back, which costs a third of a training step
-    on a CPU (docs/explanation/speed.md). The batch norm of a single sample is its instance norm, and stays in the layout.
+    on a CPU. The batch norm of a single sample is its instance norm, and stays in the layout. On a CPU it sums in single
+    precision, though (relative error 2e-4 over 96 x 80 x 64 voxels, where torch's instance norm has 1e-6): good enough
+    for half precision only.
 
     Args:
         num_features: channels.
@@ -30,7 +32,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *spatial)`` to the same shape and layout."""
-        if x.is_contiguous() or not x.is_contiguous(memory_format=CHANNELS_LAST[x.dim()]):
+        last = x.is_contiguous(memory_format=CHANNELS_LAST[x.dim()]) and not x.is_contiguous()
+        if x.dtype in (torch.float32, torch.float64) or not last:
             return instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         samples = [batch_norm(s, None, None, self.weight, self.bias, True, 0.0, self.eps) for s in x.split(1)]
         return samples[0] if len(samples) == 1 else torch.cat(samples)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one formula against the paper's paths, plain networks and the compact form."""
 
+import copy
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -186,12 +187,26 @@ def test_compact_takes_other_norms_along(norm: tuple) -> None:
     torch.testing.assert_close(net.compact()(x), net(x), rtol=1e-5, atol=1e-5)
 
 
-def test_own_instance_norm_equals_torch_in_both_layouts() -> None:
+def test_own_instance_norm_equals_torch_and_keeps_the_layout() -> None:
     x = torch.randn(3, 4, 5, 6, 7)
     norm = Norm["instance_channels_last", 3](4)
     nn.init.normal_(norm.weight)
-    expected = instance_norm(x, weight=norm.weight, bias=norm.bias)
-    torch.testing.assert_close(norm(x), expected)
-    last = norm(x.contiguous(memory_format=torch.channels_last_3d))
-    torch.testing.assert_close(last, expected, rtol=1e-5, atol=1e-5)
-    assert last.is_contiguous(memory_format=torch.channels_last_3d)
+    last = x.contiguous(memory_format=torch.channels_last_3d)
+    expected = instance_norm(x.double(), weight=norm.weight.double(), bias=norm.bias.double()).float()
+    for each in (x, last):
+        torch.testing.assert_close(norm(each), expected, rtol=1e-5, atol=1e-5)
+    half = norm(last.bfloat16())
+    assert half.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(half.float(), expected, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.slow
+def test_a_whole_window_in_single_precision_is_accurate() -> None:
+    net = SFGUNet(3, 1, TWO, channels=(8, 16)).eval()
+    x = torch.randn(1, 1, 96, 80, 64)
+    with torch.no_grad():
+        found, exact = net(x), copy.deepcopy(net).double()(x.double())
+        assert (found - exact).abs().max() <= 1e-5 * exact.abs().max()
+        with torch.autocast("cpu", torch.bfloat16):
+            half = net(x).float()
+        assert (half - exact).abs().mean() <= 0.02 * exact.abs().mean()

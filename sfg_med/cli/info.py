@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sfg-med info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def command(
+    model: Annotated[Path | None, typer.Argument(help="Model file or folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show versions and devices, and of a model its tasks, labels, spacing, group shares and hash."""
+    import json
+
+    facts = _installation()
+    if model is not None:
+        facts["model"] = _model(model)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    from rich.console import Console
+
+    Console(soft_wrap=True).print(_lines(facts), highlight=False, markup=False)
+
+
+def _installation() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    import torch
+
+    from sfg_med import __version__
+    from sfg_med.devices import choose_precision, describe_device
+
+    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    packages = ("torch", "monai", "numpy", "nibabel", "SimpleITK")
+    return {
+        "sfg_med": __version__,
+        "packages": {name: version(name) for name in packages},
+        "devices": {
+            name: f"{describe_device(torch.device(name))}, {choose_precision('auto', torch.device(name))}" for name in names
+        },
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _model(path: Path) -> dict[str, Any]:
+    from sfg_med.inference.model_file import load_model
+    from sfg_med.inference.model_path import find_model
+
+    loaded = load_model(find_model(path))
+    network, spec = loaded.network, loaded.spec
+    shares = {name: p.mean(0).tolist() for name, p in network.group_probabilities().items()}
+    return {
+        "path": str(loaded.path),
+        "sha256": loaded.sha256,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "spec": spec.to_dict(),
+        "groups": list(network.groups.names),
+        "group_shares": {name: [round(v, 4) for v in values] for name, values in shares.items()},
+        **loaded.metadata,
+    }
+
+
+def _lines(facts: dict[str, Any]) -> str:
+    lines = [f"sfg_med {facts['sfg_med']}", ", ".join(f"{k} {v}" for k, v in facts["packages"].items())]
+    lines += [f"{name}: {what}" for name, what in facts["devices"].items()]
+    model = facts.get("model")
+    if model is None:
+        return "\n".join(lines)
+    spec = model["spec"]
+    lines += ["", model["path"], f"SHA-256 {model['sha256']}", f"{model['parameters']:,} parameters"]
+    lines.append(f"spacing {' x '.join(map(str, spec['spacing_mm']))} mm, window {' x '.join(map(str, spec['patch_size']))}")
+    for task in spec["tasks"]:
+        what = ", ".join(task["labels"]) if task["kind"] == "labels" else f"{task['unit']} {task['value_range']}"
+        lines.append(f"task {task['name']}: {what}")
+    if model["group_shares"]:
+        lines += ["", f"{'part of the kernels in':<24}" + "".join(f"{g:>10}" for g in model["groups"])]
+        lines += [f"{name:<24}" + "".join(f"{v:>10.2f}" for v in values) for name, values in model["group_shares"].items()]
+    return "\n".join(lines)
