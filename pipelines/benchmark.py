@@ -80,9 +80,7 @@ def predict_320x320x120(settings: Settings) -> Measures:
 def main(
     out: Annotated[Path, typer.Option(help="JSON file for the results.")],
     entries: Annotated[str, typer.Option(help="Names, separated by commas. Default: all.")] = "",
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Model. Default: untrained weights.")
-    ] = None,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Model. Default: untrained weights.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
@@ -125,9 +123,7 @@ def _measured(arguments: list[Any]) -> tuple[float, int, str]:
     seconds = time.perf_counter() - start
     lines = result.stderr.strip().splitlines()
     if result.returncode:
-        raise SfgMedError(
-            "sfg-med predict", "exit code 0", f"{result.returncode}: {' '.join(lines[-3:])}", "see there"
-        )
+        raise SfgMedError("sfg-med predict", "exit code 0", f"{result.returncode}: {' '.join(lines[-3:])}", "see there")
     # ru_maxrss is in KiB on Linux, in bytes on macOS
     return seconds, int(lines[-1]) * (1 if sys.platform == "darwin" else 1024), result.stdout
 

@@ -132,9 +132,7 @@ def _write_page(output: Path) -> Path | None:
 
         return write_qc_page(output)
     except Exception as error:
-        typer.echo(
-            f"warning: {output / 'qc.html'} was not written: {' '.join(repr(error).split())[:300]}", err=True
-        )
+        typer.echo(f"warning: {output / 'qc.html'} was not written: {' '.join(repr(error).split())[:300]}", err=True)
         return None
 
 

@@ -17,9 +17,7 @@ _MODEL = typer.Option(
 )
 _PRECISION = typer.Option(help="auto, fp32, bf16 or fp16. auto: bf16 where the hardware has it.")
 _SAMPLES = typer.Option(min=1, help="Draws of the kernels' groups. With N > 1 also writes uncertainty maps.")
-_LABELS = typer.Option(
-    help="With --samples: mean (of the probabilities) or mode (of the passes, as in the paper)."
-)
+_LABELS = typer.Option(help="With --samples: mean (of the probabilities) or mode (of the passes, as in the paper).")
 
 
 def command(
@@ -42,9 +40,7 @@ def command(
 ) -> None:
     """Predict synthetic CT and organs for one MR or a cohort. For research only, not for clinical use."""
     names = {"source": "input", "as_json": "json"}
-    options = {
-        names.get(k, k): str(v) if isinstance(v, Path) else v for k, v in locals().items() if k != "names"
-    }
+    options = {names.get(k, k): str(v) if isinstance(v, Path) else v for k, v in locals().items() if k != "names"}
     from sfg_med.inference.model_path import find_model
 
     model_file = find_model(model)  # before torch is imported: a wrong path should not take seconds to say

@@ -64,17 +64,15 @@ def check_affine(path: Path, affine: NDArray[np.float64], shape: tuple[int, int,
     """
     if not np.all(np.isfinite(affine)):
         raise SfgMedError(path, "a finite affine", "NaN or Inf in it", "correct the header")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.any(spacing == 0) or abs(np.linalg.det(affine[:3, :3] / np.where(spacing > 0, spacing, 1))) < 1e-3:
-        raise SfgMedError(
-            path, "an affine that can be inverted", "a singular one", "correct the sform or qform"
-        )
-    extent = spacing * np.asarray(shape)
+    with np.errstate(all="ignore"):  # of garbage: an overflow makes an impossible extent
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        extent = spacing * np.asarray(shape)
+        volume = abs(np.linalg.det(affine[:3, :3] / spacing))
+    if not volume >= 1e-3 and np.all(np.isfinite(spacing)):
+        raise SfgMedError(path, "an affine that can be inverted", "a singular one", "correct the sform or qform")
     if np.any(spacing < MIN_SPACING_MM) or np.any(extent > MAX_EXTENT_MM):
         found = f"voxels of {_numbers(spacing)} mm and a field of view of {_numbers(extent)} mm"
-        raise SfgMedError(
-            path, "the size of a patient", found, "correct the voxel size or its unit in the header"
-        )
+        raise SfgMedError(path, "the size of a patient", found, "correct the voxel size or its unit in the header")
 
 
 def check_values(path: Path, array: NDArray[np.generic], role: str, *, blank_ok: bool = False) -> None:

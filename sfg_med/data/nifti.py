@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -25,7 +26,7 @@ _GEOMETRY = (
     *("qoffset_x", "qoffset_y", "qoffset_z"),
 )
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is read as millimetres, as everybody does
-_BROKEN = (OSError, EOFError, ValueError, zlib.error, struct.error, nib.filebasedimages.ImageFileError)
+_BROKEN = (OSError, EOFError, ValueError, OverflowError, zlib.error, nib.filebasedimages.ImageFileError)
 
 Read = tuple[NDArray[np.generic], NDArray[np.float64], nib.Nifti1Header, tuple[int, ...]]
 
@@ -46,21 +47,19 @@ def read_nifti(path: Path, role: str) -> Read:
     shape = tuple(int(n) for n in raw["dim"][1 : 1 + dimensions])
     check_shape(path, shape, role)
     check_zooms(path, np.asarray(raw["pixdim"][1:4], np.float64))
+    dtype = _dtype(path, raw)
+    check_dtype(path, dtype)
     try:
-        check_dtype(path, _dtype(path, raw))
-        image_class = (
-            nib.Nifti1Image
-            if isinstance(raw, nib.Nifti1Header) and raw["sizeof_hdr"] == 348
-            else nib.Nifti2Image
-        )
+        needed = int(raw["vox_offset"]) + math.prod(shape) * dtype.itemsize
+        if needed > len(content):
+            raise EOFError(f"{len(content)} of {needed} bytes")
+        image_class = nib.Nifti1Image if raw["sizeof_hdr"] == 348 else nib.Nifti2Image
         with LoggingOutputSuppressor():  # what nibabel would repair and say has been checked above
             image = image_class.from_bytes(content)
-        affine = _affine(path, image)
-        return _voxels(image), affine, geometry_header(image.header, shape), shape
+        with np.errstate(over="ignore", invalid="ignore"):  # garbage is found by the checks of the affine
+            return _voxels(image), _affine(path, image), geometry_header(image.header, shape), shape
     except (HeaderDataError, WrapStructError) as error:
-        raise SfgMedError(
-            path, "a valid NIfTI header", str(error), "correct the header or export it again"
-        ) from error
+        raise SfgMedError(path, "a valid NIfTI header", str(error), "correct the header or export it again") from error
     except _BROKEN as error:
         raise _unreadable(path, role, error) from error
 
@@ -97,13 +96,9 @@ def _raw_header(path: Path, content: bytes, role: str) -> nib.Nifti1Header:
         raise SfgMedError(path, f"a {role} image in NIfTI format", "something else", "export it again")
     header = kind(content[: kind.template_dtype.itemsize], check=False)
     if not bytes(header["magic"]).startswith(b"n+"):
-        raise SfgMedError(
-            path, "a single-file NIfTI", "an Analyze image or half of a pair", "convert it to .nii.gz"
-        )
+        raise SfgMedError(path, "a single-file NIfTI", "an Analyze image or half of a pair", "convert it to .nii.gz")
     if not 1 <= int(header["dim"][0]) <= 7 or np.any(header["dim"][1 : 1 + int(header["dim"][0])] < 0):
-        raise SfgMedError(
-            path, "a valid NIfTI header", f"dimensions {header['dim'].tolist()}", "export it again"
-        )
+        raise SfgMedError(path, "a valid NIfTI header", f"dimensions {header['dim'].tolist()}", "export it again")
     return header
 
 
@@ -117,9 +112,7 @@ def _dtype(path: Path, header: nib.Nifti1Header) -> np.dtype:
 def _affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
     unit = int(image.header["xyzt_units"]) & 7
     if unit not in _UNITS_MM:
-        raise SfgMedError(
-            path, "metres, millimetres or micrometres", f"unit code {unit}", "correct xyzt_units"
-        )
+        raise SfgMedError(path, "metres, millimetres or micrometres", f"unit code {unit}", "correct xyzt_units")
     affine = np.array(image.header.get_best_affine(), np.float64)
     affine[:3] *= _UNITS_MM[unit]
     return affine
@@ -135,6 +128,4 @@ def _voxels(image: nib.Nifti1Image) -> NDArray[np.generic]:
 
 def _unreadable(path: Path, role: str, error: Exception) -> SfgMedError:
     detail = " ".join(str(error).split())[:120] or type(error).__name__
-    return SfgMedError(
-        path, f"a readable {role} image", f"a damaged one ({detail})", "copy or export it again"
-    )
+    return SfgMedError(path, f"a readable {role} image", f"a damaged one ({detail})", "copy or export it again")

@@ -53,7 +53,9 @@ def export_model(model: LoadedModel, path: Path, kind: str, task: str | None = N
         difference = ((program(example) - expected).abs().max() / expected.abs().max()).item()
         if not difference <= TOLERANCE:
             found = f"a relative difference of {difference:.1e}"
-            raise SfgMedError(path, f"the output of the original to {TOLERANCE:.0e}", found, "report this; nothing was kept")
+            raise SfgMedError(
+                path, f"the output of the original to {TOLERANCE:.0e}", found, "report this; nothing was kept"
+            )
     return difference
 
 
@@ -80,7 +82,9 @@ def _onnx(_: LoadedModel, network: MultiTaskNetwork, example: Tensor, path: Path
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
-        raise SfgMedError("--format onnx", "the package " + str(error.name), "none", "pip install 'sfg-med[export]'") from error
+        raise SfgMedError(
+            "--format onnx", "the package " + str(error.name), "none", "pip install 'sfg-med[export]'"
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(network, (example,), path, dynamo=True, external_data=False, verbose=False)

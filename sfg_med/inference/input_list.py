@@ -35,9 +35,7 @@ def read_list(path: Path) -> list[tuple[str, Path, str]]:
         raise SfgMedError(
             path, "a list of images", "no row with a path", "write one image a row below the header 'image'"
         )
-    names = [
-        row[case_column].strip() if case_column is not None and len(row) > case_column else "" for row in rows
-    ]
+    names = [row[case_column].strip() if case_column is not None and len(row) > case_column else "" for row in rows]
     common = Path(os.path.commonpath([source.parent for source in sources]))
     result = []
     for source, name in zip(sources, names, strict=True):
@@ -53,9 +51,7 @@ def _rows(path: Path) -> tuple[list[list[str]], int, int | None]:
         raise SfgMedError(path, "a CSV list in UTF-8", str(error), "save it again") from error
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    rows = [
-        row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)
-    ]
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
     if not rows:
         return [], 0, None
     header = [cell.strip().lower() for cell in rows[0]]
@@ -74,7 +70,5 @@ def _absolute(folder: Path, cell: str) -> Path:
 def _name_error(path: Path, name: str) -> str:
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts or not parts.name:
-        return str(
-            SfgMedError(path, "a case name inside the output folder", repr(name), "use a relative name")
-        )
+        return str(SfgMedError(path, "a case name inside the output folder", repr(name), "use a relative name"))
     return ""

@@ -61,9 +61,7 @@ def find_jobs(source: Path, output: Path, spec: ModelSpec) -> list[Job]:
         jobs = [Job(volume_stem(source), source, volume_stem(source))]
     else:
         found = f"a file named {source.suffix or 'without suffix'}"
-        remedy = (
-            f"give one of {', '.join((*VOLUME_SUFFIXES, *LIST_SUFFIXES))}; DICOM goes through sfg-med prepare"
-        )
+        remedy = f"give one of {', '.join((*VOLUME_SUFFIXES, *LIST_SUFFIXES))}; DICOM goes through sfg-med prepare"
         raise SfgMedError(source, "an image, a folder or a CSV list", found, remedy)
     if not jobs:
         raise SfgMedError(

@@ -73,9 +73,7 @@ class Manifest:
                     return
         except OSError as error:
             found = error.strerror or repr(error)
-            raise SfgMedError(
-                self._output, "room to write the manifest", found, "free some or change -o"
-            ) from error
+            raise SfgMedError(self._output, "room to write the manifest", found, "free some or change -o") from error
 
     def _write_all(self, records: dict[str, Record]) -> None:
         ordered = {case: records[case] for case in sorted(records)}
@@ -99,18 +97,14 @@ class Manifest:
         for row in rows:
             seconds = "" if row["seconds"] is None else row["seconds"]
             values = [row["measures"].get(column, "") for column in columns]
-            writer.writerow(
-                [row["case"], row["status"], seconds, *values, ";".join(row["flags"]), row["error"]]
-            )
+            writer.writerow([row["case"], row["status"], seconds, *values, ";".join(row["flags"]), row["error"]])
         return text.getvalue()
 
     def _parts(self) -> list[Path]:
         return sorted(self._output.glob("manifest.part-*-of-*.json"))
 
     def _merged(self) -> dict[str, Record]:
-        stored = [
-            record for path in (self._output / "manifest.json", *self._parts()) for record in _cases(path)
-        ]
+        stored = [record for path in (self._output / "manifest.json", *self._parts()) for record in _cases(path)]
         return _newest([*stored, *self._own.values()])
 
     def _state(self) -> list[tuple[str, int]]:

@@ -53,9 +53,7 @@ def measure(spec: ModelSpec, volumes: dict[str, Array], grid: Volume) -> tuple[M
                 continue
             flags += _shape_flags(organ, inside, box, grid.array.shape)
             for name, prefix in _mean_prefixes(spec).items():
-                measures[f"{prefix}_{organ}"] = round(
-                    float(volumes[name][box][inside].mean(dtype=np.float64)), 3
-                )
+                measures[f"{prefix}_{organ}"] = round(float(volumes[name][box][inside].mean(dtype=np.float64)), 3)
     for image in spec.image_tasks:
         flags += _range_flags(image, volumes[image.name])
     return measures, flags
@@ -64,9 +62,7 @@ def measure(spec: ModelSpec, volumes: dict[str, Array], grid: Volume) -> tuple[M
 def _mean_prefixes(spec: ModelSpec) -> dict[str, str]:
     """Image task to the start of its columns: ``mean_hu``; after the first task with the task's name."""
     units = {task.name: re.sub(r"[^a-z0-9]+", "", task.unit.lower()) or "value" for task in spec.image_tasks}
-    return {
-        name: f"{name}_mean_{unit}" if i else f"mean_{unit}" for i, (name, unit) in enumerate(units.items())
-    }
+    return {name: f"{name}_mean_{unit}" if i else f"mean_{unit}" for i, (name, unit) in enumerate(units.items())}
 
 
 def _shape_flags(organ: str, inside: Array, box: tuple[slice, ...], shape: tuple[int, ...]) -> list[str]:

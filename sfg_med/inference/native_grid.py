@@ -64,22 +64,16 @@ class NativeGrid:
             result[:, :, part] = values
         return result
 
-    def _slabs(
-        self, channels: torch.Tensor, work_affine: NDArray[np.float64]
-    ) -> Iterator[tuple[slice, torch.Tensor]]:
+    def _slabs(self, channels: torch.Tensor, work_affine: NDArray[np.float64]) -> Iterator[tuple[slice, torch.Tensor]]:
         source = MetaTensor(channels, affine=torch.as_tensor(work_affine))
-        resample = SpatialResample(
-            mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32
-        )
+        resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32)
         x, y, z = self.shape
         thick = max(1, SLAB_VALUES // (x * y * max(len(channels), 3)))
         for start in range(0, z, thick):
             stop = min(start + thick, z)
             shift = np.eye(4)
             shift[2, 3] = start
-            slab = resample(
-                source, dst_affine=torch.as_tensor(self.affine @ shift), spatial_size=(x, y, stop - start)
-            )
+            slab = resample(source, dst_affine=torch.as_tensor(self.affine @ shift), spatial_size=(x, y, stop - start))
             yield slice(start, stop), slab.as_tensor() if isinstance(slab, MetaTensor) else slab
 
     def _outside(
@@ -87,9 +81,7 @@ class NativeGrid:
     ) -> NDArray[np.bool_] | None:
         """Voxels of a slab that lie beyond the network's grid, or None if there are none."""
         to_work = np.linalg.solve(work_affine, self.affine)
-        x, y, z = (
-            np.arange(n, dtype=np.float32) for n in (self.shape[0], self.shape[1], part.stop - part.start)
-        )
+        x, y, z = (np.arange(n, dtype=np.float32) for n in (self.shape[0], self.shape[1], part.stop - part.start))
         outside: NDArray[np.bool_] | None = None
         for row, length in zip(to_work[:3].astype(np.float32), work_shape, strict=True):
             terms = row[0] * x, row[1] * y, row[2] * (z + part.start) + row[3]

@@ -93,9 +93,7 @@ def run_cases(
     return result
 
 
-def _open_manifest(
-    predictor: Predictor, output: Path, options: dict[str, Any], part: tuple[int, int]
-) -> Manifest:
+def _open_manifest(predictor: Predictor, output: Path, options: dict[str, Any], part: tuple[int, int]) -> Manifest:
     header = {
         "versions": versions(),
         "device": {
@@ -115,9 +113,7 @@ def _open_manifest(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SfgMedError(
-            output, "a folder to write to", error.strerror or repr(error), "choose another -o"
-        ) from error
+        raise SfgMedError(output, "a folder to write to", error.strerror or repr(error), "choose another -o") from error
     manifest = Manifest(output, header, measure_columns(predictor.spec), part)
     manifest.save()
     return manifest

@@ -26,9 +26,7 @@ from sfg_med.networks import build_network
 from sfg_med.spec import ModelSpec
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2.0, 0, 20], [0, 0, 3.0, -10], [0, 0, 0, 1]])
-SPEC = ModelSpec(
-    spacing_mm=(4.0, 4.0, 4.0), patch_size=(16, 16, 16), network={"name": "SFGUNet", "channels": [8, 8]}
-)
+SPEC = ModelSpec(spacing_mm=(4.0, 4.0, 4.0), patch_size=(16, 16, 16), network={"name": "SFGUNet", "channels": [8, 8]})
 CT_SEG = ["ct", "seg"]
 
 
@@ -231,9 +229,7 @@ def test_bad_inputs_fail_alone_and_in_one_line(tmp_path, model, mr) -> None:
 def test_csv_list(tmp_path, model, mr) -> None:
     _save(tmp_path / "one" / "mr.nii.gz", mr)
     _save(tmp_path / "two" / "mr.nii.gz", mr)
-    (tmp_path / "list.csv").write_text(
-        "case,image\nP1,one/mr.nii.gz\nwing/P2,two/mr.nii.gz\nP3,three/mr.nii.gz\n"
-    )
+    (tmp_path / "list.csv").write_text("case,image\nP1,one/mr.nii.gz\nwing/P2,two/mr.nii.gz\nP3,three/mr.nii.gz\n")
     code, _, errors = _predict(tmp_path / "list.csv", tmp_path / "out", model)
     assert code == 1
     assert "three" in errors
@@ -255,9 +251,7 @@ def test_parts_share_the_cases_and_the_last_one_merges(tmp_path, model, mr) -> N
     assert _predict(source, whole, model)[0] == 1
     assert _volumes(out) == _volumes(whole)
     assert _manifest(out)["summary"] == _manifest(whole)["summary"]
-    assert sorted(p.name for p in out.glob("manifest.part*")) == [
-        f"manifest.part-{i}-of-3.json" for i in range(3)
-    ]
+    assert sorted(p.name for p in out.glob("manifest.part*")) == [f"manifest.part-{i}-of-3.json" for i in range(3)]
     for case, row in _rows(whole).items():
         assert {**row, "seconds": "", "error": ""} == {**_rows(out)[case], "seconds": "", "error": ""}
     assert _predict(source, out, model)[0] == 1  # a later call without parts keeps everything
@@ -330,9 +324,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def _stop_after(
-    command: list[str], environment: dict[str, str], out: Path, files: int, stop: int
-) -> tuple[int, str]:
+def _stop_after(command: list[str], environment: dict[str, str], out: Path, files: int, stop: int) -> tuple[int, str]:
     """Send a signal when so many segmentations are there; exit code and stderr."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, env=environment, stderr=pipe, stdout=pipe, text=True)

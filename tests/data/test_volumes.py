@@ -23,9 +23,7 @@ def _array(shape: tuple[int, ...] = (6, 7, 8), dtype: object = np.int16) -> np.n
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
 
 
-def _nifti(
-    path: Path, array: np.ndarray | None = None, change: Callable | None = None, **fields: object
-) -> Path:
+def _nifti(path: Path, array: np.ndarray | None = None, change: Callable | None = None, **fields: object) -> Path:
     """Save, then change header fields in the bytes, which nibabel would refuse to write."""
     array = _array() if array is None else array
     image = nib.Nifti1Image(array, AFFINE)
@@ -77,9 +75,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text named mha": (lambda d: (d / "x.mha").write_text("no image " * 100) and d / "x.mha", "damaged"),
     "picture": (lambda d: (d / "x.png").write_bytes(b"\x89PNG") and d / "x.png", ".png"),
     "truncated gzip": (
-        lambda d: _nifti(
-            d / "x.nii.gz", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype("i2")
-        ),
+        lambda d: _nifti(d / "x.nii.gz", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype("i2")),
         "damaged",
     ),
     "truncated nii": (lambda d: _nifti(d / "x.nii", change=lambda c: c[:500]), "damaged"),
@@ -148,18 +144,14 @@ def test_bad_input_is_one_clear_line(tmp_path, name, capfd) -> None:
         assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.int16, np.uint8, np.int32, ">i2", np.uint16, np.float64, np.float32, np.int64]
-)
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int32, ">i2", np.uint16, np.float64, np.float32, np.int64])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_types_and_compression(tmp_path, dtype, suffix) -> None:
     array = _array(dtype=np.uint8).astype(dtype)
     nib.save(nib.Nifti1Image(array, AFFINE, dtype=array.dtype), tmp_path / f"x{suffix}")
     volume = read_volume(tmp_path / f"x{suffix}")
     np.testing.assert_array_equal(volume.array, array)
-    assert volume.array.dtype == (
-        np.float32 if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("=")
-    )
+    assert volume.array.dtype == (np.float32 if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("="))
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-5)
     np.testing.assert_allclose(volume.voxel_ml, 1.2 * 1.5 * 3.0 / 1000, rtol=1e-5)
 
@@ -212,6 +204,34 @@ def test_nifti2_and_wrongly_named_compression(tmp_path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path / "two.nii").array, _array())
     (tmp_path / "plain.nii.gz").write_bytes(nib.Nifti1Image(_array(), AFFINE).to_bytes())
     np.testing.assert_array_equal(read_volume(tmp_path / "plain.nii.gz").array, _array())
+
+
+@pytest.mark.parametrize("name", ["a.nii", "b.nii", "c.mha", "d.nrrd"])
+def test_damaged_headers_are_refused_or_read_but_never_crash(tmp_path, name) -> None:
+    if name == "b.nii":
+        nib.save(nib.Nifti2Image(_array(), AFFINE), tmp_path / name)
+    elif name == "a.nii":
+        nib.save(nib.Nifti1Image(_array(), AFFINE), tmp_path / name)
+    else:
+        _itk(tmp_path / name, _sitk())
+    whole = (tmp_path / name).read_bytes()
+    header = {"a.nii": 352, "b.nii": 544}.get(name, 350)
+    random = np.random.default_rng(0)
+    refused = []
+    for _ in range(300):
+        content = bytearray(whole)
+        for position in random.integers(0, header, random.integers(1, 4)):
+            content[position] = random.integers(256)
+        (tmp_path / name).write_bytes(content)
+        try:
+            volume = read_volume(tmp_path / name)
+        except SfgMedError as error:
+            refused.append(str(error))
+        else:
+            write_volume(tmp_path / "out.nii.gz", volume.array, volume, np.int16)
+            assert nib.load(tmp_path / "out.nii.gz").shape == volume.shape
+    assert 10 < len(refused) < 300
+    assert not any("\n" in line for line in refused)
 
 
 def test_big_endian(tmp_path) -> None:

@@ -13,12 +13,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from monai.transforms import ResampleToMatch
 from scipy.spatial.transform import Rotation
 
 from sfg_med.data.volumes import read_volume, write_volume
 from sfg_med.inference import native_grid
 from sfg_med.inference.native_grid import NativeGrid
-from sfg_med.inference.predictor import Predictor
+from sfg_med.inference.predictor import Predictor, _as_tensor
+from sfg_med.transforms import network_input
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -65,9 +67,7 @@ def test_results_have_the_grid_of_the_input(standin, save_nifti, affine, shape, 
     array.flat[0] = 2000  # never constant
     assume(array.size > 1 and max(shape * np.linalg.norm(affine[:3, :3], axis=0)) > 4.0)
     with tempfile.TemporaryDirectory() as folder:
-        path = save_nifti(
-            Path(folder) / "x.nii.gz", array[..., None] if four else array, affine, sform, qform
-        )
+        path = save_nifti(Path(folder) / "x.nii.gz", array[..., None] if four else array, affine, sform, qform)
         volume, arrays, out = _predict(standin, path)
         before, after = nib.load(path), nib.load(out)
         assert after.shape == before.shape
@@ -118,6 +118,21 @@ def test_same_grid_is_copied_exactly(standin, save_nifti, blob_image, tmp_path) 
     _, arrays, _ = _predict(standin, save_nifti(tmp_path / "x.nii", image, affine))
     slope, offset = np.polyfit(arrays["ct"].ravel(), image.ravel(), 1)
     np.testing.assert_allclose(arrays["ct"] * slope + offset, image, atol=0.01)
+
+
+def test_labels_come_from_interpolated_probabilities(standin, save_nifti, blob_image, tmp_path) -> None:
+    """On a coarse grid of the network the organ's border is still smooth; repeated coarse labels would be steps."""
+    image = blob_image((45, 46, 47))
+    path = save_nifti(tmp_path / "x.nii", image, np.diag([1.0, 1.0, 1.0, 1]))
+    model = standin(spacing_mm=(4.0, 4.0, 4.0))
+    prediction = Predictor(model, device="cpu", precision="fp32").predict(read_volume(path))
+    smooth = prediction.images["ct"] > 100  # where the network's own level lies
+    coarse = network_input(_as_tensor(read_volume(path)), model.spec)
+    matched = ResampleToMatch(mode="nearest", padding_mode="border")(coarse > 1, _as_tensor(read_volume(path)))
+    wrong = np.mean((prediction.labels["seg"] == 7) != smooth)
+    wrong_with_steps = np.mean((matched[0].numpy() > 0.5) != smooth)
+    assert wrong < 0.25 * wrong_with_steps
+    assert set(np.unique(prediction.labels["seg"])) == {0, 7}
 
 
 def _linear(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:

@@ -93,9 +93,7 @@ def test_lists(tmp_path, text, expected) -> None:
 
 
 def test_names_in_lists_stay_in_the_output_folder(tmp_path) -> None:
-    (tmp_path / "list.csv").write_text(
-        "image,case\na.nii,../../evil\nb.nii,/etc/evil\nc.nii,good\nd.nii,good\n"
-    )
+    (tmp_path / "list.csv").write_text("image,case\na.nii,../../evil\nb.nii,/etc/evil\nc.nii,good\nd.nii,good\n")
     jobs = find_jobs(tmp_path / "list.csv", tmp_path / "out", SPEC)
     assert [bool(job.error) for job in jobs] == [True, True, True]
     assert "c.nii" in jobs[2].error

@@ -22,9 +22,7 @@ AFFINE = np.diag([2.0, 2.5, 4.0, 1.0])  # 0.02 ml a voxel
 
 @pytest.fixture
 def grid(save_nifti, tmp_path):
-    return read_volume(
-        save_nifti(tmp_path / "x.nii", np.arange(6000, dtype=np.int16).reshape(20, 20, 15), AFFINE)
-    )
+    return read_volume(save_nifti(tmp_path / "x.nii", np.arange(6000, dtype=np.int16).reshape(20, 20, 15), AFFINE))
 
 
 def _volumes(grid) -> dict[str, np.ndarray]:

@@ -47,9 +47,7 @@ def test_mean_and_spread_over_passes_against_numpy() -> None:
 
 def test_one_draw_holds_for_all_windows_of_a_pass(standin, noisy_network, volume) -> None:
     network = noisy_network()
-    prediction = _predictor(standin(network, patch_size=(16, 16, 16)), samples=4, seed=3).predict(
-        volume, case="a"
-    )
+    prediction = _predictor(standin(network, patch_size=(16, 16, 16)), samples=4, seed=3).predict(volume, case="a")
     assert len(set(network.drawn)) == len(network.drawn) == 4
     # the network adds the drawn number everywhere, so the spread is the same everywhere: no window differs
     np.testing.assert_allclose(prediction.std["ct"], 100 * np.std(network.drawn, ddof=1), rtol=1e-3)
@@ -151,9 +149,7 @@ def test_refused_options(standin, options) -> None:
 
 
 def test_a_field_of_view_below_the_grid_is_refused(standin, save_nifti, tmp_path) -> None:
-    path = save_nifti(
-        tmp_path / "x.nii", np.arange(27, dtype=np.int16).reshape(3, 3, 3), np.diag([0.1, 0.1, 0.1, 1])
-    )
+    path = save_nifti(tmp_path / "x.nii", np.arange(27, dtype=np.int16).reshape(3, 3, 3), np.diag([0.1, 0.1, 0.1, 1]))
     with pytest.raises(SfgMedError, match="field of view"):
         _predictor(standin()).predict(read_volume(path))
 
@@ -162,8 +158,6 @@ def test_auto_device_and_precision(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto").type == "cpu"
     for answer, precision in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(
-            torch.cpu, "_is_avx512_bf16_supported", lambda answer=answer: answer, raising=False
-        )
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=answer: answer, raising=False)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
         assert choose_precision("auto", torch.device("cpu")) == precision
