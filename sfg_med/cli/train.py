@@ -31,7 +31,8 @@ def command(
     from sfg_med.training.runner import config_dir, parse_overrides, train, training_workflow
 
     warnings.filterwarnings("ignore", message=".*is resolved to an importable callable.*")
-    logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it logs errors that are raised as well
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     if threads:
         torch.set_num_threads(threads)
     values = {"dataset_dir": str(dataset_dir), "run_dir": str(run_dir), **parse_overrides(overrides or [])}
@@ -66,7 +67,7 @@ class _ProgressBar:
 
     def iterated(self, engine: Engine) -> None:
         if self.progress is not None:
-            loss = engine.state.output["loss"].item()  # type: ignore[index,call-overload]
+            loss = engine.state.output["loss"].item()  # type: ignore[index]
             self.progress.update(self.task, completed=engine.state.iteration, description=f"training, loss {loss:.3f}")
 
     def finished(self, engine: Engine) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
@@ -15,7 +15,7 @@ from sfg_med.sharing.convolution import Size
 from sfg_med.sharing.distribution import GroupInit
 
 FORMS: dict[str, type[SharingConv]] = {"formula": SharingConv, "paths": PathConv}
-Layer = str | tuple[str, Mapping[str, Any]] | list[Any]
+Layer = str | Sequence[Any]
 
 
 class SharingBlock(nn.Module):
@@ -73,8 +73,8 @@ class SharingBlock(nn.Module):
             self.norms = nn.ModuleList([nn.Identity() for _ in range(paths)])
             self.act: nn.Module = nn.Identity()
         else:
-            self.norms = nn.ModuleList([get_norm_layer(norm, spatial_dims, out_channels) for _ in range(paths)])
-            self.act = get_act_layer(act)
+            self.norms = nn.ModuleList([get_norm_layer(_layer(norm), spatial_dims, out_channels) for _ in range(paths)])
+            self.act = get_act_layer(_layer(act))
 
     def forward(self, features: Features) -> Features:
         """``(B, C, *spatial)`` to ``(B, K, *spatial / stride)``."""
@@ -82,6 +82,11 @@ class SharingBlock(nn.Module):
         maps = tuple(self.act(norm(m)) for norm, m in zip(self.norms, features.maps, strict=True))
         features = Features(maps, features.membership)
         return remask(features) if self.remask else features
+
+
+def _layer(layer: Layer) -> str | tuple[Any, ...]:
+    """MONAI wants a tuple; YAML has lists only."""
+    return layer if isinstance(layer, str) else tuple(layer)
 
 
 def reorder_norm(norm: nn.Module, order: Tensor) -> nn.Module:

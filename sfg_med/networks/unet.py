@@ -91,8 +91,9 @@ class SFGUNet(MultiTaskNetwork):
             return nn.Sequential(first, *(block(out, out, kernel) for _ in range(convs_per_level - 1)))
 
         inputs, steps = [in_channels, *channels[:-1]], [1, *strides]
-        self.encoder = nn.ModuleList(map(level, inputs, channels, kernels, steps))
-        self.encoder[0][0] = block(in_channels, channels[0], kernels[0], conv={})
+        encoder = [level(*sizes) for sizes in zip(inputs, channels, kernels, steps, strict=True)]
+        encoder[0][0] = block(in_channels, channels[0], kernels[0], conv={})
+        self.encoder = nn.ModuleList(encoder)
         # A 1x1 convolution commutes with interpolation: reduce the channels first, on the coarse grid.
         rising = range(levels - 2, -1, -1)
         self.reduce = nn.ModuleList(block(channels[i + 1], channels[i], 1, act=None) for i in rising)
@@ -125,11 +126,11 @@ class SFGUNet(MultiTaskNetwork):
     def restrict_tasks(self, task: str | None, done: Mapping[str, tuple[nn.Module, Tensor]]) -> None:
         """Put the compacted head in place."""
         self.head, order = done["head"]
-        if task is None:
+        if task is not None:
+            self.tasks = {task: self.tasks[task]}
+        elif not torch.equal(order, torch.arange(len(order))):
             # The head's kernels are sorted by group, which is not the order of the tasks in general.
             self.head = _Reordered(self.head, torch.argsort(order))
-        else:
-            self.tasks = {task: self.tasks[task]}
 
 
 class _Reordered(nn.Module):
@@ -138,13 +139,10 @@ class _Reordered(nn.Module):
     def __init__(self, layer: nn.Module, order: Tensor) -> None:
         super().__init__()
         self.layer = layer
-        self.order = None if torch.equal(order, torch.arange(len(order))) else order
+        self.order = order
 
     def forward(self, features: Features) -> Features:
-        features = self.layer(features)
-        if self.order is None:
-            return features
-        return features.apply(lambda m: m.index_select(1, self.order.to(m.device)))
+        return self.layer(features).apply(lambda m: m.index_select(1, self.order.to(m.device)))
 
 
 def _enlarge(features: Features, size: Sequence[int]) -> Features:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bundle's configs name: samples, engines' parts, handlers, and the steps around a run."""
 
+from sfg_med.training.checkpoints import BestHandler, keep_checkpoints, run_trainer
 from sfg_med.training.engine import PrecisionInferer, PrepareBatch, make_optimizer, one_cycle
 from sfg_med.training.handlers import AttachHandler, CallHandler, GroupingHandler, HistoryHandler, ResumeHandler
 from sfg_med.training.samples import ResumableSampler, TrainingSamples
-from sfg_med.training.setup import grouping_schedule, keep_checkpoints, prepare_run, training_parts, write_model
+from sfg_med.training.setup import count_epochs, grouping_schedule, prepare_run, training_parts, write_model
 from sfg_med.training.validation import validation_metrics
 
 __all__ = [
     "AttachHandler",
+    "BestHandler",
     "CallHandler",
     "GroupingHandler",
     "HistoryHandler",
@@ -17,11 +19,13 @@ __all__ = [
     "ResumableSampler",
     "ResumeHandler",
     "TrainingSamples",
+    "count_epochs",
     "grouping_schedule",
+    "keep_checkpoints",
     "make_optimizer",
     "one_cycle",
     "prepare_run",
-    "keep_checkpoints",
+    "run_trainer",
     "training_parts",
     "validation_metrics",
     "write_model",

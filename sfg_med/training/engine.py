@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class PrecisionInferer(Inferer):
         super().__init__()
         self.inferer, self.precision = inferer, precision
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """Output of the network in float32."""
         chosen = choose_precision(self.precision, inputs.device)
         with autocast(chosen, inputs.device):

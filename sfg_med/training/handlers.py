@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,14 @@ class HistoryHandler:
             writer.writerows(rows)
         if not engine.state.iteration:
             self.grouped(engine)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums since the last row, for a run that is interrupted between two rows."""
+        return {"sums": dict(self.sums)}  # type: ignore[index]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the sums of :meth:`state_dict`."""
+        self.sums = dict(state["sums"])
 
     def iterated(self, engine: Engine) -> None:
         """Add up the losses; write their means now and then."""

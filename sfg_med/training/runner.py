@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import sfg_med
 from sfg_med.errors import SfgMedError
 
 SEPARATOR = "::"
+_RAISED = re.compile(rf"^{SfgMedError.__module__}\.SfgMedError: (.*?): expected (.*?), found (.*); (.*)$", re.MULTILINE)
 
 
 def config_dir() -> Path:
@@ -110,8 +112,8 @@ def train(workflow: ConfigWorkflow, observers: Sequence[Any] = ()) -> Path:
             observer.attach(trainer)
         workflow.run()
         workflow.finalize()
-    except RuntimeError as error:
-        mistake = _user_mistake(error)
+    except Exception as error:
+        mistake = user_mistake(error)
         if mistake is None:
             raise
         raise mistake from error
@@ -120,11 +122,17 @@ def train(workflow: ConfigWorkflow, observers: Sequence[Any] = ()) -> Path:
     return Path(workflow.parser.get_parsed_content("run_dir"))
 
 
-def _user_mistake(error: BaseException) -> SfgMedError | None:
-    """The user's mistake that MONAI's config parser wrapped, if there is one."""
+def user_mistake(error: BaseException) -> SfgMedError | None:
+    """The user's mistake behind an error of MONAI's config parser, transforms or loaders, if there is one."""
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         if isinstance(cause, SfgMedError):
             return cause
-        cause = cause.__cause__
+        # torch hands over what a loader's process raised as the text of its traceback only
+        found = _RAISED.findall(str(cause))
+        if found:
+            return SfgMedError(*found[-1])
+        cause = cause.__cause__ or cause.__context__
     return None

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.handlers import Checkpoint
-from monai.handlers import CheckpointSaver
 
 from sfg_med.data.atomic import write_json
 from sfg_med.data.cases import Dataset, find_cases
@@ -20,9 +17,8 @@ from sfg_med.errors import SfgMedError
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import GroupingSchedule, TemperatureSchedule
 from sfg_med.spec import ModelSpec
+from sfg_med.training.checkpoints import BEST
 from sfg_med.transforms import case_items
-
-logger = logging.getLogger(__name__)
 
 
 def training_parts(datasets: Sequence[Any], spec: ModelSpec, folds: int, fold: int, seed: int) -> dict[str, Any]:
@@ -63,26 +59,17 @@ def prepare_run(run_dir: str, spec: ModelSpec, parts: Mapping[str, Any]) -> None
     write_json(folder / "splits.json", {part: [item["case"] for item in parts[part]] for part in PARTS})
 
 
-def keep_checkpoints(ckpt_dir: str, state: Mapping[str, Any], device: torch.device, resume: bool) -> None:
-    """Save the whole state of the run after every epoch, and go on from the last one saved.
+def count_epochs(steps: int, steps_per_epoch: int) -> int:
+    """Epochs of a run: what happens after each epoch is validation and a checkpoint.
 
-    Kept out of the trainer's own handlers in the config, since the saved state holds the trainer itself.
-
-    Args:
-        ckpt_dir: folder of the checkpoints.
-        state: what to save and restore by name; ``"trainer"`` is the trainer.
-        device: where tensors are loaded to.
-        resume: whether to load the newest checkpoint.
+    Raises:
+        SfgMedError: if the run is no whole number of epochs; a run shorter than one epoch is one.
     """
-    found = sorted(Path(ckpt_dir).glob("last_*.pt"), key=lambda p: p.stat().st_mtime)
-    if resume and found:
-        checkpoint = torch.load(found[-1], map_location=device, weights_only=True)
-        Checkpoint.load_objects(to_load=dict(state), checkpoint=checkpoint)
-        logger.info("resumed from %s at iteration %d", found[-1], state["trainer"].state.iteration)
-    if idist.get_rank():
-        return
-    saver = CheckpointSaver(ckpt_dir, dict(state), file_prefix="last", save_interval=1, n_saved=1)
-    saver.attach(state["trainer"])
+    length = min(steps_per_epoch, steps)
+    if length < 1 or steps % length:
+        expected = f"a positive multiple of steps_per_epoch ({steps_per_epoch})"
+        raise SfgMedError("steps", expected, str(steps), "change steps or steps_per_epoch")
+    return steps // length
 
 
 def write_model(run_dir: str, network: MultiTaskNetwork, spec: ModelSpec, provenance: Mapping[str, Any]) -> None:
@@ -92,7 +79,7 @@ def write_model(run_dir: str, network: MultiTaskNetwork, spec: ModelSpec, proven
     if idist.get_rank():
         return
     folder = Path(run_dir)
-    best = folder / "checkpoints" / "best.pt"
+    best = folder / "checkpoints" / BEST
     if best.is_file():
         network.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
     network.freeze_groups()

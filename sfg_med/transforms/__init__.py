@@ -5,6 +5,7 @@ from sfg_med.transforms.flip import RandLeftRightFlipd
 from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
 from sfg_med.transforms.outputs import DecodeTasksd, SaveTasksd, SplitTasksd, decode
 from sfg_med.transforms.pipeline import case_items, deterministic_transforms, network_input
+from sfg_med.transforms.read import ReadCased
 from sfg_med.transforms.targets import EncodeTargetsd
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "NormalizeInput",
     "NormalizeInputd",
     "RandLeftRightFlipd",
+    "ReadCased",
     "SaveTasksd",
     "SplitTasksd",
     "case_items",

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from monai.data import MetaTensor
 from monai.transforms import (
-    EnsureChannelFirstd,
-    LoadImaged,
     Orientation,
     Orientationd,
     SelectItemsd,
@@ -18,7 +18,8 @@ from monai.transforms import (
 from sfg_med.data.cases import MASK, Case
 from sfg_med.spec import ANNOTATED, ModelSpec
 from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
-from sfg_med.transforms.targets import LABELS, EncodeTargetsd
+from sfg_med.transforms.read import LABELS, OTHER_LABELS, ReadCased
+from sfg_med.transforms.targets import EncodeTargetsd
 
 AXES = "RAS"
 LABEL_AXES = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -26,11 +27,19 @@ LABEL_AXES = (("L", "R"), ("P", "A"), ("I", "S"))
 
 def case_items(cases: list[Case]) -> list[dict[str, object]]:
     """What the transforms start from: role to file name, and the label values of the files."""
-    return [{**{role: str(path) for role, path in c.files.items()}, LABELS: c.labels, "case": c.name} for c in cases]
+    return [
+        {
+            **{role: str(path) for role, path in c.files.items()},
+            LABELS: c.labels,
+            OTHER_LABELS: c.other_labels,
+            "case": c.name,
+        }
+        for c in cases
+    ]
 
 
 def deterministic_transforms(spec: ModelSpec) -> list[Transform]:
-    """Load, orient to RAS, resample, normalise and encode a case (see :func:`case_items`).
+    """Read, check, orient to RAS, resample, normalise and encode a case (see :func:`case_items`).
 
     Images are resampled linearly, labels and masks by nearest neighbour.
     """
@@ -39,8 +48,7 @@ def deterministic_transforms(spec: ModelSpec) -> list[Transform]:
     modes = ["nearest" if key in (*labels, MASK) else "bilinear" for key in keys]
     annotated = [f"{name}{ANNOTATED}" for name in spec.channels]
     return [
-        LoadImaged(keys, image_only=True, allow_missing_keys=True),
-        EnsureChannelFirstd(keys, channel_dim="no_channel", allow_missing_keys=True),
+        ReadCased(spec),
         Orientationd(keys, axcodes=AXES, labels=LABEL_AXES, allow_missing_keys=True),
         Spacingd(keys, pixdim=spec.spacing_mm, mode=modes, padding_mode="border", allow_missing_keys=True),
         NormalizeInputd(spec.input_name),
@@ -61,4 +69,4 @@ def network_input(image: MetaTensor, spec: ModelSpec) -> MetaTensor:
     """
     oriented = Orientation(axcodes=AXES, labels=LABEL_AXES)(image)
     resampled = Spacing(pixdim=spec.spacing_mm, mode="bilinear", padding_mode="border")(oriented)
-    return NormalizeInput()(resampled)
+    return cast(MetaTensor, NormalizeInput()(resampled))

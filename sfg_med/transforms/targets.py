@@ -11,8 +11,7 @@ from monai.transforms import Transform
 from torch import Tensor
 
 from sfg_med.spec import ANNOTATED, ImageTask, LabelTask, ModelSpec
-
-LABELS = "labels"
+from sfg_med.transforms.read import LABELS
 
 
 class EncodeTargetsd(Transform):
