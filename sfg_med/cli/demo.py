@@ -24,7 +24,9 @@ _SHORT_RUN = (
 
 
 def command(
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demonstration makes.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demonstration makes.")] = Path(
+        "demo"
+    ),
     cases: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 12,
     steps: Annotated[int, typer.Option(min=50, help="Training iterations.")] = 300,
     seed: Annotated[int, typer.Option(help="Seed of the simulation and the training.")] = 0,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def command(
     dataset_dir: Path = typer.Option(..., "--dataset-dir", help="One folder per case: mr, and any of ct, seg, mask."),
-    run_dir: Path = typer.Option(Path("runs/sfg"), "--run-dir", help="Everything the run writes; resumed if it exists."),
+    run_dir: Path = typer.Option(Path("runs/sfg"), "--run-dir", help="All that the run writes; resumed if it exists."),
     config: list[Path] = typer.Option([], "--config", help="A config laid over configs/train.yaml; may be repeated."),
     threads: int = typer.Option(0, help="Threads of the processor; 0 leaves it to torch."),
     quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
@@ -59,7 +59,8 @@ class _ProgressBar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        text = TextColumn("{task.description}")
+        columns: list[Any] = [text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         self.progress = Progress(*columns, console=Console(stderr=True))
         total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 1)
         self.task = self.progress.add_task("training", total=total, completed=engine.state.iteration)

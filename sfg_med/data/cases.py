@@ -13,6 +13,8 @@ from sfg_med.errors import SfgMedError
 from sfg_med.spec import ModelSpec
 
 MASK = "mask"
+# What becomes of label values in files that have no name: the case is refused, or they count as background.
+REFUSE, BACKGROUND = "refuse", "background"
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Dataset:
         labels: label name to value in this dataset's files, where it differs from the model's label set. A label that
             is not named here was not drawn: in the loss its voxels may be anything but the labels that were.
         splits: file name of the splits within ``path``.
+        other_labels: ``"refuse"`` files with label values that have no name, or take them as ``"background"``.
     """
 
     path: Path
     files: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     splits: str = "splits.json"
+    other_labels: str = REFUSE
 
     @classmethod
     def of(cls, value: str | Path | Mapping[str, Any] | Dataset) -> Dataset:
@@ -48,10 +52,13 @@ class Dataset:
             try:
                 dataset = cls(**{**value, "path": Path(value["path"])})
             except (TypeError, KeyError) as error:
-                options = "path, files, labels, splits"
+                options = "path, files, labels, splits, other_labels"
                 raise SfgMedError("dataset", f"the options {options}", str(error), "correct the config") from error
         if not dataset.path.is_dir():
             raise SfgMedError(dataset.path, "a dataset folder", "no folder", "check --dataset-dir")
+        if dataset.other_labels not in (REFUSE, BACKGROUND):
+            found = repr(dataset.other_labels)
+            raise SfgMedError("other_labels", f"{REFUSE} or {BACKGROUND}", found, "correct the dataset's options")
         return dataset
 
 
@@ -63,11 +70,13 @@ class Case:
         name: case name, unique in its dataset.
         files: role to file.
         labels: task to label name to value in this case's file; labels that are not named were not drawn.
+        other_labels: see :class:`Dataset`.
     """
 
     name: str
     files: Mapping[str, Path]
     labels: Mapping[str, Mapping[str, int]]
+    other_labels: str = REFUSE
 
 
 def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True) -> list[Case]:
@@ -104,7 +113,7 @@ def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True
             present = ", ".join(p.name for p in files.values())
             expected = f"an input image {patterns[spec.input_name].format(case=name)}.nii.gz"
             raise SfgMedError(dataset.path, expected, f"only {present}", "add it, or take the case out")
-    return [Case(name, found[name], labels) for name in sorted(found)]
+    return [Case(name, found[name], labels, dataset.other_labels) for name in sorted(found)]
 
 
 def _case_name(path: Path, root: Path, pattern: str) -> str | None:

@@ -105,13 +105,14 @@ def _restore(path: Path, state: Mapping[str, Any], device: torch.device) -> None
 
 
 def run_trainer(trainer: Engine) -> None:
-    """Train to the end; a run that has reached its end already is left as it is.
+    """Train to the end; of a run that has reached its end already, only what follows it (the model file) is repeated.
 
     Ignite would start a finished run from iteration 0 again, with the trained weights.
     """
     done = (trainer.state.epoch_length or 0) * (trainer.state.max_epochs or 0)
     if trainer.state.iteration >= done:
         logger.warning("this run is complete: %d of %d iterations", trainer.state.iteration, done)
+        trainer.fire_event(Events.COMPLETED)
         return
     trainer.run()
 

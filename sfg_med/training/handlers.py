@@ -125,7 +125,7 @@ class HistoryHandler:
 
     def state_dict(self) -> dict[str, Any]:
         """Sums since the last row, for a run that is interrupted between two rows."""
-        return {"sums": dict(self.sums)}  # type: ignore[index]
+        return {"sums": dict(self.sums)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the sums of :meth:`state_dict`."""
@@ -133,7 +133,7 @@ class HistoryHandler:
 
     def iterated(self, engine: Engine) -> None:
         """Add up the losses; write their means now and then."""
-        for name, value in {"loss": engine.state.output["loss"].item(), **self.loss.last}.items():
+        for name, value in {"loss": engine.state.output["loss"].item(), **self.loss.last}.items():  # type: ignore[index]
             self.sums[name] = self.sums.get(name, 0.0) + value
         if engine.state.iteration % self.every:
             return

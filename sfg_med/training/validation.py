@@ -32,8 +32,8 @@ def image_pairs(task: ImageTask, split: Callable[[Tensor], dict[str, Tensor]]) -
             inside = targets["mask"][i] > 0
             known = bool(targets[f"{task.name}{ANNOTATED}"][i].any())
             for values, result in zip((predicted[i], targets[task.name][i]), pairs, strict=True):
-                chosen = values[inside][None] * task.scale + task.offset if known else values.new_full((1, 1), torch.nan)
-                result.append(chosen)
+                chosen = values[inside][None] * task.scale + task.offset
+                result.append(chosen if known else values.new_full((1, 1), torch.nan))
         return pairs
 
     return transform

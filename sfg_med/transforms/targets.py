@@ -53,7 +53,7 @@ class EncodeTargetsd(Transform):
 
 
 def encode_image(image: Tensor, task: ImageTask) -> Tensor:
-    """Clip to the task's range and normalise: ``(value - offset) / scale``, or by the image's own mean and deviation."""
+    """Clip to the task's range and normalise: ``(value - offset) / scale``, or by the image's mean and deviation."""
     values = image.float().clamp(*task.value_range)
     if task.normalize == "zscore":
         inside = values[values != task.fill]

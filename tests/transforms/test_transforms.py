@@ -41,7 +41,7 @@ def test_a_case_in_any_orientation_becomes_ras_and_encoded(tmp_path: Path, axes:
     for role, array in (("mr", mr), ("ct", ct), ("seg", seg)):
         turned = nib.Nifti1Image(array, reference.affine).as_reoriented(change)
         files[role] = save(tmp_path / f"{role}.nii.gz", np.asarray(turned.dataobj), turned.affine)
-    items = case_items([Case("c", files, {"seg": {"prostate": 1, "bladder": 2}})])
+    items = case_items([Case("c", files, {"seg": {"prostate": 1, "bladder": 2}}, other_labels="background")])
     found = Compose(deterministic_transforms(SPEC))(items[0])
     np.testing.assert_allclose(found["ct"][0], ct.clip(-1024, 3000) / 1000, atol=1e-5)
     np.testing.assert_array_equal(found["seg"][0], np.where(seg <= 2, seg, 0))
