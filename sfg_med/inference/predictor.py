@@ -17,9 +17,8 @@ from sfg_med.errors import SfgMedError
 from sfg_med.inference.devices import autocast, choose_device, choose_precision
 from sfg_med.inference.native_grid import NativeGrid
 from sfg_med.inference.passes import average_passes
+from sfg_med.inference.posterior import drawn_groups, has_posterior
 from sfg_med.inference.prediction import Prediction, restore
-from sfg_med.networks import MultiTaskNetwork
-from sfg_med.sharing import KernelGroups
 from sfg_med.transforms import network_input
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class Predictor:
         generator = torch.Generator(device="cpu").manual_seed(_case_seed(self.seed, case))
         for _ in range(self.samples):
             # one draw holds for all windows: a draw for each window would show as seams
-            with self.network.posterior_draw(generator):
+            with drawn_groups(self.network, generator, self.device):
                 yield self._slide(image)
 
     def _slide(self, image: torch.Tensor) -> torch.Tensor:
@@ -132,18 +131,10 @@ class Predictor:
             raise SfgMedError("--samples and --sw-batch-size", "at least 1", found, "give a positive number")
         if self.labels_from not in ("mean", "mode"):
             raise SfgMedError("--labels-from", "mean or mode", repr(self.labels_from), "choose one of them")
-        if self.samples > 1 and not _is_stochastic(self.model.network):
-            expected = f"a model with free groups for --samples {self.samples}"
+        if self.samples > 1 and not has_posterior(self.model.network):
+            expected = f"a model with learned groups for --samples {self.samples}"
             remedy = "use --samples 1, or the stochastic model that it was made from"
-            raise SfgMedError(self.model.path, expected, "fixed groups, so that all passes are the same", remedy)
-
-
-def _is_stochastic(network: torch.nn.Module) -> bool:
-    """Whether draws can differ: compact networks and networks with fixed groups have nothing to draw."""
-    if not hasattr(network, "posterior_draw"):
-        return False
-    layers = [m for m in network.modules() if isinstance(m, KernelGroups)]
-    return not isinstance(network, MultiTaskNetwork) or any(bool((m.assignment < 0).any()) for m in layers)
+            raise SfgMedError(self.model.path, expected, "one without, so that all draws are the same", remedy)
 
 
 def _as_tensor(volume: Volume) -> MetaTensor:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from scipy.stats import entropy
 from sfg_med.data.volumes import read_volume
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.devices import choose_device, choose_precision
+from sfg_med.inference.model_file import LoadedModel
 from sfg_med.inference.passes import average_passes
 from sfg_med.inference.predictor import Predictor
 from sfg_med.networks import build_network
@@ -94,13 +97,16 @@ def test_labels_from_mean_or_mode(standin, volume) -> None:
     assert labels["mean"].dtype == np.uint8
 
 
-def test_real_network_is_deterministic_and_windows_do_not_change_constant_regions(volume) -> None:
+@pytest.fixture
+def real_model(volume) -> LoadedModel:
     spec = ModelSpec(
         spacing_mm=(4.0, 4.0, 4.0), patch_size=(16, 16, 16), network={"name": "SFGUNet", "channels": [8, 8]}
     )
-    from sfg_med.inference.model_file import LoadedModel
+    return LoadedModel(build_network(spec, where="test").eval(), spec, "0" * 64, volume.path)
 
-    model = LoadedModel(build_network(spec, where="test").eval(), spec, "0" * 64, volume.path)
+
+def test_a_real_network(real_model, volume) -> None:
+    model = real_model
     first = _predictor(model).predict(volume)
     again = _predictor(model, sw_batch_size=3).predict(volume)
     np.testing.assert_allclose(first.images["ct"], again.images["ct"], atol=0.1)
@@ -109,9 +115,33 @@ def test_real_network_is_deterministic_and_windows_do_not_change_constant_region
     assert sampled.std["ct"].max() > 0
     half = _predictor(model, precision="bf16").predict(volume)
     assert 0 < np.std(half.images["ct"] - first.images["ct"]) < 0.03 * np.std(first.images["ct"])
-    model.network.freeze_groups()
-    with pytest.raises(SfgMedError, match="fixed groups"):
+
+
+def _refused(model) -> bool:
+    try:
         _predictor(model, samples=2)
+    except SfgMedError as error:
+        return "learned groups" in str(error)
+    return False
+
+
+def test_frozen_groups_are_drawn_from_what_was_learned_and_others_are_refused(real_model, volume) -> None:
+    network = real_model.network
+    free = _predictor(real_model, samples=3).predict(volume)
+    network.freeze_groups()
+    before = network.assignments()
+    single = _predictor(real_model).predict(volume)
+    frozen = _predictor(real_model, samples=3).predict(volume)
+    np.testing.assert_array_equal(frozen.std["ct"], free.std["ct"])
+    assert frozen.std["ct"].max() > 0
+    # afterwards the network is the frozen one again
+    assert all(torch.equal(before[name], groups) for name, groups in network.assignments().items())
+    np.testing.assert_array_equal(_predictor(real_model).predict(volume).images["ct"], single.images["ct"])
+
+    assert _refused(replace(real_model, network=network.compact()))
+    name, likeliest = next(iter(before.items()))
+    network.set_groups({name: (likeliest + 1) % len(network.groups.names)})  # chosen by hand, not learned
+    assert _refused(real_model)
 
 
 def test_values_are_clipped_and_not_a_number_is_an_error(standin, volume) -> None:

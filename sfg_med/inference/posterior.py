@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws of the kernels' groups from what a network has learned, also after its groups were frozen.
+
+A trained model is stored with every kernel frozen in its likeliest group, the mode of what it learned; the learned
+probabilities are stored beside. Drawing means drawing from these. Groups that were chosen otherwise (searched,
+constant, compacted) have no probabilities to draw from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from sfg_med.networks import MultiTaskNetwork
+
+
+def has_posterior(network: torch.nn.Module) -> bool:
+    """Whether draws can differ and come from learned probabilities."""
+    if not isinstance(network, MultiTaskNetwork):
+        return hasattr(network, "posterior_draw")
+    layers = [layer.kernel_groups for layer in network.sharing_layers().values()]
+    for groups in layers:
+        assert groups.distribution is not None  # sharing_layers has no others
+        likeliest = groups.distribution().argmax(-1)
+        if not bool(((groups.assignment < 0) | (groups.assignment == likeliest)).all()):
+            return False
+    return bool(layers)
+
+
+@contextmanager
+def drawn_groups(network: torch.nn.Module, generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Inside the block the network runs with one draw of its kernels' groups; afterwards it is as before.
+
+    Args:
+        network: a network for which :func:`has_posterior` holds.
+        generator: source of the draw, on the CPU.
+        device: where the network is.
+    """
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        if gpus:  # the network draws where its probabilities are, from that device's own random numbers
+            torch.cuda.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        with _free_groups(network), network.posterior_draw(generator):  # type: ignore[operator]
+            yield
+
+
+@contextmanager
+def _free_groups(network: torch.nn.Module) -> Iterator[None]:
+    """Inside the block frozen kernels are free to be drawn; afterwards they are in their groups again."""
+    if not isinstance(network, MultiTaskNetwork):
+        yield
+        return
+    layers = [layer.kernel_groups for layer in network.sharing_layers().values()]
+    frozen = [groups.assignment.clone() for groups in layers]
+    try:
+        for groups in layers:
+            groups.assignment.fill_(-1)
+        yield
+    finally:
+        for groups, assignment in zip(layers, frozen, strict=True):
+            groups.assignment.copy_(assignment)
