@@ -12,14 +12,13 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
-from monai.handlers import CheckpointSaver
 from torch import nn
 
 from sfg_med.data.atomic import atomic_path
 from sfg_med.errors import SfgMedError
 
 logger = logging.getLogger(__name__)
-BEST = "best.pt"
+BEST, LAST = "best.pt", "last.pt"
 
 
 class BestHandler:
@@ -70,21 +69,25 @@ def keep_checkpoints(ckpt_dir: str, state: Mapping[str, Any], device: torch.devi
         ckpt_dir: folder of the checkpoints.
         state: what to save and restore by name; ``"trainer"`` is the trainer.
         device: where tensors are loaded to.
-        resume: whether to load the newest checkpoint; without, those of an earlier run are removed.
+        resume: whether to load the checkpoint; without, those of an earlier run are removed.
 
     Raises:
         SfgMedError: for a checkpoint that is damaged or of another network.
     """
-    found = sorted(Path(ckpt_dir).glob("last_*.pt"), key=lambda p: p.stat().st_mtime)
-    if resume and found:
-        _restore(found[-1], state, device)
+    last = Path(ckpt_dir) / LAST
+    if resume and last.is_file():
+        _restore(last, state, device)
     if idist.get_rank():
         return
     if not resume:
-        for path in [*found, Path(ckpt_dir) / BEST]:
-            path.unlink(missing_ok=True)
-    saver = CheckpointSaver(ckpt_dir, dict(state), file_prefix="last", save_interval=1, n_saved=1)
-    saver.attach(state["trainer"])
+        for name in (LAST, BEST):
+            (Path(ckpt_dir) / name).unlink(missing_ok=True)
+    state["trainer"].add_event_handler(Events.EPOCH_COMPLETED, _save, last, dict(state))
+
+
+def _save(path: Path, state: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        torch.save({name: part.state_dict() for name, part in state.items()}, temporary)
 
 
 def _restore(path: Path, state: Mapping[str, Any], device: torch.device) -> None:
