@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -70,6 +71,7 @@ def _check_voxels(path: Path, components: int, kind: str) -> None:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Last part of ITK's many-line message."""
+    """What is worth telling of ITK's many-line message: the last line; MetaIO's "Reason" is a guess of its own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join((lines[-1] if lines else "unknown reason").split())[:120]
+    lines = [line for line in lines if not line.startswith("Reason: ")] or ["unknown reason"]
+    return re.sub(r"^.*ERROR: |\w+\(0x\w+\): |^\[nrrd\] ", "", lines[-1])[:150]
