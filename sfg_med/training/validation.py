@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.spec import ANNOTATED, ImageTask, LabelTask, ModelSpec
+from sfg_med.transforms import decode
 
 Pairs = tuple[list[Tensor], list[Tensor]]
 # One hundred units (HU) of mean error weigh as much in the score as a Dice of 1: 1 HU as much as 0.01.
@@ -22,7 +23,7 @@ SCORE_UNITS = 100.0
 
 
 def image_pairs(task: ImageTask, split: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Mapping[str, Any]], Pairs]:
-    """Predicted and true voxels inside the body mask, in the task's unit; NaN for cases without the image."""
+    """Predicted and true voxels inside the body mask, in the task's unit and range; NaN for cases without the image."""
 
     def transform(output: Mapping[str, Any]) -> Pairs:
         targets = output[CommonKeys.LABEL]
@@ -32,7 +33,7 @@ def image_pairs(task: ImageTask, split: Callable[[Tensor], dict[str, Tensor]]) -
             inside = targets["mask"][i] > 0
             known = bool(targets[f"{task.name}{ANNOTATED}"][i].any())
             for values, result in zip((predicted[i], targets[task.name][i]), pairs, strict=True):
-                chosen = values[inside][None] * task.scale + task.offset
+                chosen = decode(values[inside][None], task)
                 result.append(chosen if known else values.new_full((1, 1), torch.nan))
         return pairs
 
