@@ -14,7 +14,7 @@ from monai.inferers import SlidingWindowInferer
 
 from sfg_med.data.volumes import Volume
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.devices import autocast, choose_device, choose_precision
+from sfg_med.devices import autocast, choose_device, choose_precision
 from sfg_med.inference.native_grid import NativeGrid
 from sfg_med.inference.passes import average_passes
 from sfg_med.inference.posterior import drawn_groups, has_posterior

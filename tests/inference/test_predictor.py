@@ -13,7 +13,7 @@ from scipy.stats import entropy
 
 from sfg_med.data.volumes import read_volume
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.devices import choose_device, choose_precision
+from sfg_med.devices import choose_device, choose_precision
 from sfg_med.inference.model_file import LoadedModel
 from sfg_med.inference.passes import average_passes
 from sfg_med.inference.predictor import Predictor
