@@ -30,20 +30,15 @@ def has_posterior(network: torch.nn.Module) -> bool:
 
 
 @contextmanager
-def drawn_groups(network: torch.nn.Module, generator: torch.Generator, device: torch.device) -> Iterator[None]:
+def drawn_groups(network: torch.nn.Module, generator: torch.Generator) -> Iterator[None]:
     """Inside the block the network runs with one draw of its kernels' groups; afterwards it is as before.
 
     Args:
         network: a network for which :func:`has_posterior` holds.
         generator: source of the draw, on the CPU.
-        device: where the network is.
     """
-    gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        if gpus:  # the network draws where its probabilities are, from that device's own random numbers
-            torch.cuda.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        with _free_groups(network), network.posterior_draw(generator):  # type: ignore[operator]
-            yield
+    with _free_groups(network), network.posterior_draw(generator):  # type: ignore[operator]
+        yield
 
 
 @contextmanager

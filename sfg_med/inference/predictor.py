@@ -96,7 +96,7 @@ class Predictor:
         generator = torch.Generator(device="cpu").manual_seed(_case_seed(self.seed, case))
         for _ in range(self.samples):
             # one draw holds for all windows: a draw for each window would show as seams
-            with drawn_groups(self.network, generator, self.device):
+            with drawn_groups(self.network, generator):
                 yield self._slide(image)
 
     def _slide(self, image: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -50,20 +52,20 @@ class KernelGroups(nn.Module):
 
     def probabilities(self) -> Tensor:
         """``(K, G)``: p of learned kernels, one-hot rows of fixed ones."""
-        chosen = one_hot(self.assignment.clamp_min(0), len(self.groups)).float()
-        if self.distribution is None:
-            return chosen
-        return torch.where((self.assignment >= 0)[:, None], chosen, self.distribution())
+        return self._fixed_or(lambda p: p)
 
     def forward(self, batch: int) -> Tensor:
         """Membership for one forward pass: ``(K, G)``, or ``(B, K, G)`` for draws per sample."""
         if self._held is not None:
             return self._held
+        return self._fixed_or(lambda p: membership(p, self.policy, training=self.training, batch=batch))
+
+    def _fixed_or(self, rule: Callable[[Tensor], Tensor]) -> Tensor:
+        """One-hot rows for fixed kernels, ``rule(p)`` for the others."""
         chosen = one_hot(self.assignment.clamp_min(0), len(self.groups)).float()
         if self.distribution is None:
             return chosen
-        drawn = membership(self.distribution(), self.policy, training=self.training, batch=batch)
-        return torch.where((self.assignment >= 0)[:, None], chosen, drawn)
+        return torch.where((self.assignment >= 0)[:, None], chosen, rule(self.distribution()))
 
     def fix(self, assignment: Tensor) -> None:
         """Fix the kernels to groups by index; :data:`FREE` (-1) frees a kernel to its learned p.
@@ -84,11 +86,6 @@ class KernelGroups(nn.Module):
     def hold(self, rule: GroupPolicy | None) -> None:
         """Keep one draw by this rule for all following passes; ``None`` lets go."""
         self._held = None
-        if rule is None:
-            return
-        chosen = one_hot(self.assignment.clamp_min(0), len(self.groups)).float()
-        if self.distribution is None:
-            self._held = chosen
-            return
-        drawn = membership(self.distribution(), rule, training=True, batch=1)
-        self._held = torch.where((self.assignment >= 0)[:, None], chosen, drawn)
+        if rule is not None:
+            # Drawn on the CPU, so that a seed means the same on every device.
+            self._held = self._fixed_or(lambda p: membership(p.cpu(), rule, training=True, batch=1).to(p.device))
