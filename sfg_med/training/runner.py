@@ -106,8 +106,7 @@ def train(workflow: ConfigWorkflow, observers: Sequence[Any] = ()) -> Path:
         observers: handlers to attach to the trainer, such as a progress bar.
     """
     try:
-        workflow.initialize()
-        trainer: Engine = workflow.parser.get_parsed_content("train#trainer")
+        trainer = _build_trainer(workflow)
         for observer in observers:
             observer.attach(trainer)
         workflow.run()
@@ -120,6 +119,21 @@ def train(workflow: ConfigWorkflow, observers: Sequence[Any] = ()) -> Path:
     finally:
         set_determinism(None)
     return Path(workflow.parser.get_parsed_content("run_dir"))
+
+
+def _build_trainer(workflow: ConfigWorkflow) -> Engine:
+    """Build what the config describes; a value that its object refuses is the user's mistake."""
+    try:
+        workflow.initialize()
+        trainer: Engine = workflow.parser.get_parsed_content("train#trainer")
+        return trainer
+    except RuntimeError as error:  # MONAI's config parser wraps everything in these
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        if user_mistake(error) is None and isinstance(root, ValueError | TypeError):
+            raise SfgMedError("config", "values that fit", str(root)[:300], "correct the override or config") from error
+        raise
 
 
 def user_mistake(error: BaseException) -> SfgMedError | None:

@@ -85,6 +85,11 @@ def test_training_prints_where_the_results_are(
         ("steps=3", ["steps", "multiple of steps_per_epoch"]),
         ("folds=9", ["fold", "2 to 6 folds"]),
         ("folds=3 fold=3", ["fold 3 of 3"]),
+        ("image_loss=l3", ["config", "l1", "l3"]),
+        ("steps=many", ["config", "str"]),
+        ("network::name=Foo", ["Foo", "SFGUNet"]),
+        ("network::strides=[2,2]", ["strides"]),
+        ("tasks=[{'kind':'sound'}]", ["sound"]),
     ],
 )
 def test_wrong_overrides(
