@@ -77,7 +77,7 @@ def assert_same_tensors(first: Any, second: Any) -> None:
 def test_interrupted_and_resumed_equals_uninterrupted(
     train_tiny: Callable[..., Path], tmp_path: Path, num_workers: int
 ) -> None:
-    options = {**LENGTH, "num_workers": num_workers, "freeze_groups_at": 0.6}
+    options = {**LENGTH, "num_workers": num_workers, "freeze_groups_at": 0.6, "network::policy::mode": "gumbel"}
     whole_watch, resumed_watch = Watch(), Watch()
     whole = train_tiny(tmp_path / "whole", observers=(whole_watch,), **options)
     with pytest.raises(Interruption):
