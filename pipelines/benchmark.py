@@ -131,7 +131,7 @@ def _measured(arguments: list[Any]) -> tuple[float, int, str]:
 def _untrained(path: Path) -> Path:
     import torch
 
-    from sfg_med.inference.model_file import save_model
+    from sfg_med.model_file import save_model
     from sfg_med.networks import build_network
     from sfg_med.spec import ModelSpec
 

@@ -122,7 +122,9 @@ class ModelSpec:
                 values[key] = tuple(values[key])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
-            raise SfgMedError(where, "a model specification", repr(error), "write it as docs/reference shows") from error
+            raise SfgMedError(
+                where, "a model specification", repr(error), "write it as docs/reference shows"
+            ) from error
 
 
 def _task(data: Mapping[str, Any]) -> Task:

@@ -21,9 +21,9 @@ from rich.table import Table
 
 from sfg_med.inference.inputs import find_jobs
 from sfg_med.inference.manifest import Record
-from sfg_med.inference.model_file import load_model
 from sfg_med.inference.predictor import Predictor
 from sfg_med.inference.run import RunResult, run_cases
+from sfg_med.model_file import load_model
 
 INTERRUPTED = 130
 

@@ -19,20 +19,14 @@ _WIDTH = 120
 
 
 def command(
-    prediction: Annotated[
-        Path, typer.Option("--prediction", "-p", help="Folder that sfg-med predict wrote.")
-    ],
+    prediction: Annotated[Path, typer.Option("--prediction", "-p", help="Folder that sfg-med predict wrote.")],
     reference: Annotated[
         Path, typer.Option("--reference", "-r", help="Dataset folder (<case>/ct, seg, mask) or JSON.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.csv and summary.json.")],
     split: Annotated[str, typer.Option(help="Only this split of REFERENCE/splits.json, such as test.")] = "",
-    cases: Annotated[
-        str, typer.Option(help="Only these cases: a text file, one a line, or FILE.json:KEY.")
-    ] = "",
-    spec: Annotated[
-        Path | None, typer.Option(help="JSON model specification in place of the manifest's.")
-    ] = None,
+    cases: Annotated[str, typer.Option(help="Only these cases: a text file, one a line, or FILE.json:KEY.")] = "",
+    spec: Annotated[Path | None, typer.Option(help="JSON model specification in place of the manifest's.")] = None,
     synthrad2025: Annotated[
         bool, typer.Option("--synthrad2025", help="Clip HU to [-1024, 3071], not to the task's range.")
     ] = False,
@@ -53,14 +47,10 @@ def command(
 
     if split and cases:
         raise SfgMedError("--split and --cases", "one of the two", "both", "leave one out")
-    chosen = (
-        read_case_list(f"{reference / 'splits.json'}:{split}" if split else cases) if split or cases else None
-    )
+    chosen = read_case_list(f"{reference / 'splits.json'}:{split}" if split else cases) if split or cases else None
     given = ModelSpec.from_dict(read_json(spec, "a model specification"), where=str(spec)) if spec else None
     predictions = open_predictions(prediction, given)
-    todo, references, left_out = plan(
-        predictions, reference, chosen, SYNTHRAD2025_RANGE if synthrad2025 else None
-    )
+    todo, references, left_out = plan(predictions, reference, chosen, SYNTHRAD2025_RANGE if synthrad2025 else None)
     scores = _score(todo, jobs, quiet)
     summary = write_results(output, predictions, references, todo, scores, left_out)
     if not quiet:
@@ -92,13 +82,9 @@ def _show(summary: dict[str, Any], output: Path) -> None:
     for name, trivial in summary["trivial_model"].items():
         unit = summary["columns"][name]["unit"]
         mean = f"{trivial['mean']:.1f} {unit}"
-        console.print(
-            f"Trivial model ({trivial['predicts']:.0f} {unit} everywhere inside the mask): MAE {mean}"
-        )
+        console.print(f"Trivial model ({trivial['predicts']:.0f} {unit} everywhere inside the mask): MAE {mean}")
     if summary["left_out"]:
-        console.print(
-            f"Left out, as predict was not asked for them: {len(summary['left_out'])} reference cases"
-        )
+        console.print(f"Left out, as predict was not asked for them: {len(summary['left_out'])} reference cases")
     console.print(f"{output / 'metrics.csv'}, {output / 'summary.json'}. {summary['notice']}", soft_wrap=True)
 
 
@@ -106,9 +92,7 @@ def _table(summary: dict[str, Any]) -> Table:
     from rich.table import Table
 
     simulated = ", simulated data" if summary["simulated"] else ""
-    table = Table(
-        title=f"Scored {summary['cases'] - summary['failed']} of {summary['cases']} cases{simulated}"
-    )
+    table = Table(title=f"Scored {summary['cases'] - summary['failed']} of {summary['cases']} cases{simulated}")
     for heading in ("metric", "mean ± SD", "95 % interval", "median", "worst case", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
     for column in summary["columns"].values():

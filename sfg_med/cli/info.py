@@ -41,15 +41,16 @@ def _installation() -> dict[str, Any]:
         "sfg_med": __version__,
         "packages": {name: version(name) for name in packages},
         "devices": {
-            name: f"{describe_device(torch.device(name))}, {choose_precision('auto', torch.device(name))}" for name in names
+            name: f"{describe_device(torch.device(name))}, {choose_precision('auto', torch.device(name))}"
+            for name in names
         },
         "threads": torch.get_num_threads(),
     }
 
 
 def _model(path: Path) -> dict[str, Any]:
-    from sfg_med.inference.model_file import load_model
     from sfg_med.inference.model_path import find_model
+    from sfg_med.model_file import load_model
 
     loaded = load_model(find_model(path))
     network, spec = loaded.network, loaded.spec
@@ -73,11 +74,15 @@ def _lines(facts: dict[str, Any]) -> str:
         return "\n".join(lines)
     spec = model["spec"]
     lines += ["", model["path"], f"SHA-256 {model['sha256']}", f"{model['parameters']:,} parameters"]
-    lines.append(f"spacing {' x '.join(map(str, spec['spacing_mm']))} mm, window {' x '.join(map(str, spec['patch_size']))}")
+    lines.append(
+        f"spacing {' x '.join(map(str, spec['spacing_mm']))} mm, window {' x '.join(map(str, spec['patch_size']))}"
+    )
     for task in spec["tasks"]:
         what = ", ".join(task["labels"]) if task["kind"] == "labels" else f"{task['unit']} {task['value_range']}"
         lines.append(f"task {task['name']}: {what}")
     if model["group_shares"]:
         lines += ["", f"{'part of the kernels in':<24}" + "".join(f"{g:>10}" for g in model["groups"])]
-        lines += [f"{name:<24}" + "".join(f"{v:>10.2f}" for v in values) for name, values in model["group_shares"].items()]
+        lines += [
+            f"{name:<24}" + "".join(f"{v:>10.2f}" for v in values) for name, values in model["group_shares"].items()
+        ]
     return "\n".join(lines)

@@ -10,9 +10,7 @@ import typer
 
 
 def command(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of a training run, or one that sfg-med predict wrote.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of a training run, or one that sfg-med predict wrote.")],
     metrics: Annotated[
         Path | None, typer.Option(help="metrics.csv of sfg-med evaluate, shown beside each case.")
     ] = None,
@@ -41,6 +39,4 @@ def command(
         typer.echo(write_run_page(folder))
     else:
         found = "neither" if folder.is_dir() else "no such folder"
-        raise SfgMedError(
-            folder, f"{MANIFEST} or {HISTORY}", found, "give the folder of a prediction or a run"
-        )
+        raise SfgMedError(folder, f"{MANIFEST} or {HISTORY}", found, "give the folder of a prediction or a run")

@@ -13,12 +13,8 @@ from sfg_med.errors import SfgMedError
 def command(
     out: Path = typer.Option(..., "--out", "-o", help="Data set folder; made if absent."),
     cases: int = typer.Option(..., "--cases", "-n", help="Number of cases."),
-    seed: int = typer.Option(
-        0, "--seed", help="Same seed, same men; case i does not depend on the number of cases."
-    ),
-    spacing: str = typer.Option(
-        "3", "--spacing", help="Voxel size in mm: one number, or three as 1.5,1.5,3."
-    ),
+    seed: int = typer.Option(0, "--seed", help="Same seed, same men; case i does not depend on the number of cases."),
+    spacing: str = typer.Option("3", "--spacing", help="Voxel size in mm: one number, or three as 1.5,1.5,3."),
     jobs: int = typer.Option(1, "--jobs", help="Processes that simulate at the same time."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Simulate finished cases again."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
@@ -43,9 +39,7 @@ def command(
             progress=lambda name, new: bar.advance(task),
         )
     if not quiet:
-        typer.echo(
-            f"{len(result.written)} simulated, {len(result.skipped)} were there already: {result.folder}"
-        )
+        typer.echo(f"{len(result.written)} simulated, {len(result.skipped)} were there already: {result.folder}")
 
 
 def parse_spacing(text: str) -> tuple[float, ...]:

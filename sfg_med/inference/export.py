@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sfg_med.data.atomic import atomic_path
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.model_file import LoadedModel, load_model, save_model
+from sfg_med.model_file import LoadedModel, load_model, save_model
 from sfg_med.networks import MultiTaskNetwork
 
 # Largest difference to the original's output, as a part of its largest value.

@@ -13,8 +13,8 @@ from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 
 from sfg_med.data.volumes import Volume
-from sfg_med.errors import SfgMedError
 from sfg_med.devices import autocast, choose_device, choose_precision
+from sfg_med.errors import SfgMedError
 from sfg_med.inference.native_grid import NativeGrid
 from sfg_med.inference.passes import average_passes
 from sfg_med.inference.posterior import drawn_groups, has_posterior
@@ -22,7 +22,7 @@ from sfg_med.inference.prediction import Prediction, restore
 from sfg_med.transforms import network_input
 
 if TYPE_CHECKING:
-    from sfg_med.inference.model_file import LoadedModel
+    from sfg_med.model_file import LoadedModel
 
 
 class Predictor:

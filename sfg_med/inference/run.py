@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from sfg_med import __version__
+from sfg_med.devices import describe_device
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.case import finished_record, predict_case
-from sfg_med.devices import describe_device
 from sfg_med.inference.inputs import Job
 from sfg_med.inference.manifest import Manifest, Record
 from sfg_med.inference.measures import measure_columns

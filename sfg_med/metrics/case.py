@@ -127,10 +127,7 @@ def _organ_columns(spec: ModelSpec, task: LabelTask) -> list[Column]:
     organs = [(f"{prefix}{organ}", f"{prefix}{organ}".replace("_", " ")) for organ in task.labels]
     return [
         *(Column(f"dice_{name}", "dice", f"Dice {title}", "", task.name, "higher") for name, title in organs),
-        *(
-            Column(f"hd95_mm_{name}", "hd95", f"HD95 {title}", "mm", task.name, "lower")
-            for name, title in organs
-        ),
+        *(Column(f"hd95_mm_{name}", "hd95", f"HD95 {title}", "mm", task.name, "lower") for name, title in organs),
     ]
 
 

@@ -13,9 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 10_000
 
 
-def statistics(
-    values: Mapping[str, float], *, better: str = "lower", worst: int = 3, seed: int = 0
-) -> dict[str, Any]:
+def statistics(values: Mapping[str, float], *, better: str = "lower", worst: int = 3, seed: int = 0) -> dict[str, Any]:
     """Describe one metric over the cases.
 
     Args:

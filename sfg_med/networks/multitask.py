@@ -45,7 +45,7 @@ class MultiTaskNetwork(nn.Module):
         return {n: m for n, m in named.items() if m.kernel_groups.distribution is not None}
 
     def group_probabilities(self) -> dict[str, Tensor]:
-        """For each sharing layer the ``(K, G)`` probabilities of its kernels; rows sum to 1, fixed kernels are one-hot."""
+        """``(K, G)`` probabilities of each sharing layer's kernels; rows sum to 1, fixed kernels are one-hot."""
         return {name: layer.kernel_groups.probabilities() for name, layer in self.sharing_layers().items()}
 
     def set_groups(self, assignment: Mapping[str, Tensor]) -> None:
@@ -73,7 +73,7 @@ class MultiTaskNetwork(nn.Module):
 
     @contextmanager
     def posterior_draw(self, generator: torch.Generator, policy: GroupPolicy | None = None) -> Iterator[None]:
-        """Hold one draw of all kernels' groups for every pass inside the block (one Monte-Carlo sample of the posterior).
+        """Hold one draw of all kernels' groups inside the block: one Monte-Carlo sample of the posterior.
 
         Args:
             generator: source of the draw's seed.

@@ -15,9 +15,9 @@ class InstanceNorm(nn.Module):
     """Instance norm with a scale and shift for each channel.
 
     torch's own copies a channels-last tensor to the other layout and back, which costs a third of a training step
-    on a CPU. The batch norm of a single sample is its instance norm, and stays in the layout. On a CPU it sums in single
-    precision, though (relative error 2e-4 over 96 x 80 x 64 voxels, where torch's instance norm has 1e-6): good enough
-    for half precision only.
+    on a CPU. The batch norm of a single sample is its instance norm, and stays in the layout. On a CPU it sums in
+    single precision, though (relative error 2e-4 over 96 x 80 x 64 voxels, where torch's instance norm has 1e-6):
+    good enough for half precision only.
 
     Args:
         num_features: channels.

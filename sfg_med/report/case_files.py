@@ -82,9 +82,7 @@ def open_predictions(folder: Path, spec: ModelSpec | None = None) -> Predictions
         SfgMedError: if the folder or its manifest cannot be read.
     """
     if not folder.is_dir():
-        raise SfgMedError(
-            folder, "a folder of predictions", "no such folder", "give the -o folder of sfg-med predict"
-        )
+        raise SfgMedError(folder, "a folder of predictions", "no such folder", "give the -o folder of sfg-med predict")
     path = folder / MANIFEST
     manifest = read_json(path, "the manifest of sfg-med predict") if path.is_file() else {}
     if not isinstance(manifest, dict):

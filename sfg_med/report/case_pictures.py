@@ -112,9 +112,7 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
     index = organ_slices(labels, values, layers[0].voxels)
     tilt = obliquity_degrees(opened.grid.affine)
     if tilt > 1:
-        opened.remarks.append(
-            f"The planes are those of the image, tilted by {tilt:.0f} degrees to the patient's axes."
-        )
+        opened.remarks.append(f"The planes are those of the image, tilted by {tilt:.0f} degrees to the patient's axes.")
     if "no_orientation" in opened.grid.notes:
         opened.remarks.append("The file does not say how the patient lies: R, L, A, P, S and I are guesses.")
     rows = tuple(_row(layer, index, spacing, values) for layer in layers)
@@ -175,15 +173,11 @@ def _image_layers(case: _Case, task: ImageTask, labels: Array | None) -> Iterato
         error = error if mask is None else np.where(mask > 0, error, np.nan)
         limit = ERROR_HU if in_hu else _round(float(np.nanpercentile(np.abs(error), 99)))
         place = "" if mask is None else ", inside the mask"
-        yield Layer(
-            "Error", error, Window(-limit, limit, f"synthetic minus reference{place}", task.unit, "RdBu_r")
-        )
+        yield Layer("Error", error, Window(-limit, limit, f"synthetic minus reference{place}", task.unit, "RdBu_r"))
     deviation = case.predicted(f"{task.name}_std")
     if deviation is not None:
         top = STD_HU if in_hu else _round(float(np.percentile(deviation, 99.5)))
-        yield Layer(
-            f"Uncertainty of {task.name}", deviation, Window(0, top, "SD of the samples", task.unit, "magma")
-        )
+        yield Layer(f"Uncertainty of {task.name}", deviation, Window(0, top, "SD of the samples", task.unit, "magma"))
 
 
 def _range(image: Array, task: ImageTask) -> Window:
@@ -197,9 +191,7 @@ def _round(value: float) -> float:
     return math.ceil(value / step) * step if value > 0 else 1.0
 
 
-def _row(
-    layer: Layer, index: tuple[int, int, int], spacing: tuple[float, float, float], values: Sequence[int]
-) -> Row:
+def _row(layer: Layer, index: tuple[int, int, int], spacing: tuple[float, float, float], values: Sequence[int]) -> Row:
     panels = tuple(_panel(layer, plane, index, spacing, values) for plane in PLANES)
     stops = () if layer.window.colours == "gray" else tuple(colour_stops(layer.window.colours))
     dashed = layer.reference_labels is not None
@@ -222,6 +214,4 @@ def _panel(
             drawn += outlines(plane.cut(labels, at), values, (height, width), dashed=dashed)
     label = f"{layer.title}, {plane.name} slice {at}, {layer.window.name}"
     rows, columns = picture.shape
-    return Panel(
-        slice_uri(picture, layer.window), columns * width, rows * height, plane.marks, label, tuple(drawn)
-    )
+    return Panel(slice_uri(picture, layer.window), columns * width, rows * height, plane.marks, label, tuple(drawn))

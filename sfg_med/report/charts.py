@@ -123,9 +123,7 @@ def share_bars(shares: Shares) -> str:
         axes = figure.add_subplot()
         places = [*range(len(rows) - 1), len(rows) - 0.6]
         left = np.zeros(len(rows))
-        for number, (group, colour) in enumerate(
-            zip(shares.groups, group_colours(shares.groups), strict=True)
-        ):
+        for number, (group, colour) in enumerate(zip(shares.groups, group_colours(shares.groups), strict=True)):
             widths = np.array([row[1][number] for row in rows])
             axes.barh(places, widths, 0.78, left=left, color=colour, label=group)
             for place, start, width in zip(places, left, widths, strict=True):
@@ -182,9 +180,7 @@ def share_maps(shares: Shares) -> str:
         for axes in grid[:, 0]:
             axes.tick_params(axis="y", labelsize=9)
         figure.supxlabel("training step", fontsize=11)
-        bar = figure.colorbar(
-            picture, ax=grid.ravel().tolist(), label="share of the layer's kernels", aspect=30 * down
-        )
+        bar = figure.colorbar(picture, ax=grid.ravel().tolist(), label="share of the layer's kernels", aspect=30 * down)
         bar.outline.set_visible(False)
     return result[0]
 

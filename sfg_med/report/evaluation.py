@@ -95,9 +95,7 @@ def plan(
     else:
         cases = [case for case in available if _asked_for(predictions, spec, names[case.name])]
     if not cases:
-        raise SfgMedError(
-            predictions.folder, f"predictions of {reference}", "none", "predict that dataset first"
-        )
+        raise SfgMedError(predictions.folder, f"predictions of {reference}", "none", "predict that dataset first")
     jobs = [_job(predictions, spec, case, names[case.name], value_range) for case in cases]
     left_out = [] if chosen else sorted(set(names) - {case.name for case in cases})
     return jobs, references, left_out
@@ -152,9 +150,7 @@ def _score_task(
     score.row.update(values)
     # A Dice without a distance: the reference has the organ and the prediction has none of it.
     pairs = ((name, name.replace("hd95_mm_", "dice_", 1)) for name in values if name.startswith("hd95_mm_"))
-    score.missed += [
-        name for name, dice in pairs if math.isnan(values[name]) and not math.isnan(values[dice])
-    ]
+    score.missed += [name for name, dice in pairs if math.isnan(values[name]) and not math.isnan(values[dice])]
 
 
 def _read_prediction(job: CaseJob, task: Task, reference: Volume) -> Volume:
@@ -200,9 +196,7 @@ def check_same_grid(volume: Volume, reference: Volume) -> None:
 
 def _check_labels(volume: Volume) -> None:
     if volume.array.dtype.kind == "f" and np.any(volume.array != np.rint(volume.array)):
-        raise SfgMedError(
-            volume.path, "whole numbers (labels)", "fractions", "give a label map, not probabilities"
-        )
+        raise SfgMedError(volume.path, "whole numbers (labels)", "fractions", "give a label map, not probabilities")
 
 
 def _scored_spec(predictions: Predictions, references: References) -> ModelSpec:
@@ -214,9 +208,7 @@ def _scored_spec(predictions: Predictions, references: References) -> ModelSpec:
     tasks = tuple(t for t in spec.tasks if any(predictions.file(name, t.name) for name in names))
     if not tasks:
         wanted = " or ".join(f"<case>/{spec.input_name}_{task.name}.nii.gz" for task in spec.tasks)
-        raise SfgMedError(
-            predictions.folder, wanted, "none for any case of the reference", "check both folders"
-        )
+        raise SfgMedError(predictions.folder, wanted, "none for any case of the reference", "check both folders")
     return replace(spec, tasks=tasks)
 
 

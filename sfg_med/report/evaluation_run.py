@@ -34,9 +34,7 @@ def score_cases(jobs: Sequence[CaseJob], processes: int = 1) -> Iterator[CaseSco
         yield from map(score_case, jobs)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
-    with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(score_case, jobs)
 
 

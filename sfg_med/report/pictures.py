@@ -117,9 +117,7 @@ def outline(picture: Array, pixel_mm: tuple[float, float]) -> str:
     height, width = pixel_mm
     parts = []
     for contour in find_contours(padded, 0.5):
-        corners = (
-            approximate_polygon(contour, 0.15) - 0.5
-        )  # pixel centre 0 of the padded picture lies at -0.5
+        corners = approximate_polygon(contour, 0.15) - 0.5  # pixel centre 0 of the padded picture lies at -0.5
         points = " ".join(f"{column * width:.1f},{row * height:.1f}" for row, column in corners)
         parts.append(f"M{points}Z")
     return "".join(parts)
@@ -139,6 +137,4 @@ def outlines(
 
 def colour_stops(name: str, count: int = 9) -> list[str]:
     """Hex colours along a matplotlib colour map, for a scale drawn with CSS."""
-    return [
-        "#{:02x}{:02x}{:02x}".format(*colormaps[name](x, bytes=True)[:3]) for x in np.linspace(0, 1, count)
-    ]
+    return ["#{:02x}{:02x}{:02x}".format(*colormaps[name](x, bytes=True)[:3]) for x in np.linspace(0, 1, count)]

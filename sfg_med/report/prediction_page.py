@@ -73,9 +73,7 @@ def write_qc_page(
     """
     predictions = open_predictions(out_dir)
     if not predictions.manifest:
-        raise SfgMedError(
-            out_dir / MANIFEST, "the manifest of sfg-med predict", "no such file", "predict first"
-        )
+        raise SfgMedError(out_dir / MANIFEST, "the manifest of sfg-med predict", "no such file", "predict first")
     records = [predictions.records[case] for case in predictions.records]
     drawn = _with_pictures(records, pictured)
     spec = predictions.spec
@@ -148,9 +146,7 @@ def _with_pictures(records: list[Mapping[str, Any]], limit: int) -> set[str]:
 
 
 def _is_simulated(predictions: Predictions, references: References | None) -> bool:
-    folders = {
-        Path(record["input"]).parent.parent for record in predictions.records.values() if record.get("input")
-    }
+    folders = {Path(record["input"]).parent.parent for record in predictions.records.values() if record.get("input")}
     source = predictions.manifest.get("options", {}).get("input")
     folders |= {Path(str(source))} if source else set()
     if references and references.is_simulated:
@@ -163,9 +159,7 @@ def _organs(spec: ModelSpec) -> list[str]:
 
 
 def _colours(spec: ModelSpec) -> list[str]:
-    return [
-        ORGAN_COLOURS[i % len(ORGAN_COLOURS)] for task in spec.label_tasks for i in range(len(task.labels))
-    ]
+    return [ORGAN_COLOURS[i % len(ORGAN_COLOURS)] for task in spec.label_tasks for i in range(len(task.labels))]
 
 
 def _measure_groups(spec: ModelSpec) -> list[list[str]]:
@@ -183,9 +177,7 @@ def _organ_rows(
     spec: ModelSpec, measures: Mapping[str, float], score: Mapping[str, float], scored: bool
 ) -> tuple[OrganRow, ...]:
     groups = _measure_groups(spec)
-    pairs = {
-        metric: [c.name for c in metric_columns(spec) if c.metric == metric] for metric in ("dice", "hd95")
-    }
+    pairs = {metric: [c.name for c in metric_columns(spec) if c.metric == metric] for metric in ("dice", "hd95")}
     rows = []
     for i, (organ, colour) in enumerate(zip(_organs(spec), _colours(spec), strict=True)):
         cells = [number(measures.get(group[i])) for group in groups]

@@ -65,9 +65,7 @@ def open_references(path: Path, spec: ModelSpec) -> References:
     if path.suffix == ".json":
         options = read_json(path, "a dataset: path, files, labels, splits")
         if not isinstance(options, dict):
-            raise SfgMedError(
-                path, "a dataset: path, files, labels, splits", "no object", "see how-to/evaluate"
-            )
+            raise SfgMedError(path, "a dataset: path, files, labels, splits", "no object", "see how-to/evaluate")
         dataset = Dataset.of({**options, "path": str(path.parent / str(options.get("path", ".")))})
     else:
         dataset = Dataset.of(path)

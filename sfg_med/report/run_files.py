@@ -72,9 +72,7 @@ def read_history(path: Path) -> dict[tuple[str, str], Curve]:
                     points.setdefault((split, row["name"]), []).append((float(row["step"]), value))
     except (OSError, KeyError, ValueError, TypeError) as error:
         found = f"{type(error).__name__}: {error}"
-        raise SfgMedError(
-            path, "columns step, split, name, value", found, "give the folder of a run"
-        ) from error
+        raise SfgMedError(path, "columns step, split, name, value", found, "give the folder of a run") from error
     return {key: _curve(pairs) for key, pairs in points.items()}
 
 
@@ -129,6 +127,4 @@ def _curve(pairs: list[tuple[float, float]]) -> Curve:
 
 
 def _misfit(path: Path, found: str) -> SfgMedError:
-    return SfgMedError(
-        path, "groups, layers, steps and shares (steps x layers x groups)", found, "train again"
-    )
+    return SfgMedError(path, "groups, layers, steps and shares (steps x layers x groups)", found, "train again")

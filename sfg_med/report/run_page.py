@@ -51,9 +51,7 @@ def write_run_page(run_dir: Path) -> Path:
     """
     history = read_history(run_dir / HISTORY)
     if not history:
-        raise SfgMedError(
-            run_dir / HISTORY, "at least one row", "none", "wait for the first steps of the run"
-        )
+        raise SfgMedError(run_dir / HISTORY, "at least one row", "none", "wait for the first steps of the run")
     spec = _optional(run_dir / "spec.json")
     evaluation = _optional(run_dir / "evaluation" / "summary.json")
     return render(
@@ -140,9 +138,7 @@ def _schedule_charts(history: History) -> list[Chart]:
     for name, title in _SCHEDULE.items():
         curve = history.get(("train", name))
         if curve is not None:
-            steep = bool(
-                name != "entropy" and curve.values.min() > 0 and curve.values.max() > 30 * curve.values.min()
-            )
+            steep = bool(name != "entropy" and curve.values.min() > 0 and curve.values.max() > 30 * curve.values.min())
             svg = charts.line_chart({title: curve}, title, name=title, logarithmic=steep)
             found.append(_chart(title[0].upper() + title[1:], svg))
     return found
@@ -154,9 +150,7 @@ def _group_charts(run_dir: Path) -> list[Chart]:
     shares = read_shares(run_dir / GROUPS)
     if not shares.steps:
         return []
-    joined = ", ".join(
-        f"{name} {share:.0%}" for name, share in zip(shares.groups, shares.overall[-1], strict=True)
-    )
+    joined = ", ".join(f"{name} {share:.0%}" for name, share in zip(shares.groups, shares.overall[-1], strict=True))
     found = [
         _chart(
             f"Groups of each layer at step {shares.steps[-1]}",

@@ -163,4 +163,3 @@ def _new_input(origins: Tensor, orders: list[Tensor], channels: int) -> Tensor:
     positions = {tuple(pair): i for i, pair in enumerate(origins.tolist())}
     layers = list(dict.fromkeys(origins[:, 0].tolist()))  # in the order of concatenation
     return torch.tensor([positions[(layer, k)] for layer in layers for k in orders[layer].tolist()])
-

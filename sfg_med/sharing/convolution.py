@@ -34,7 +34,8 @@ class SharingConv(nn.Module):
     """A dense convolution whose kernels belong to groups of tasks.
 
     With one-hot memberships the routing and the gradients of the weights are exactly those of stochastic filter
-    groups, one masked convolution for each group, at the cost of a single dense convolution (docs/explanation/one-formula.md).
+    groups, one masked convolution for each group, at the cost of a single dense convolution
+    (docs/explanation/one-formula.md).
 
     Args:
         spatial_dims: 2 or 3.

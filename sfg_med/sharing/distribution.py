@@ -56,7 +56,8 @@ class GroupDistribution(nn.Module):
     """Group probabilities of the K kernels of a layer: softplus of free variables, normalised.
 
     Args:
-        probabilities: ``(K, G)`` starting point; the free variables are its inverse softplus, so p starts there exactly.
+        probabilities: ``(K, G)`` starting point; the free variables are its inverse softplus, so p starts
+            there exactly.
     """
 
     def __init__(self, probabilities: Tensor) -> None:

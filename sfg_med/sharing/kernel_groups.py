@@ -42,9 +42,7 @@ class KernelGroups(nn.Module):
         super().__init__()
         self.groups = groups
         self.policy = policy
-        self.distribution = (
-            GroupDistribution(initial_probabilities(groups, kernels, init)) if fixed is None else None
-        )
+        self.distribution = GroupDistribution(initial_probabilities(groups, kernels, init)) if fixed is None else None
         # A buffer, so that fixed groups travel with the weights.
         self.register_buffer("assignment", torch.full((kernels,), FREE) if fixed is None else fixed.long().clone())
         self.register_buffer("reads", groups.reads.float(), persistent=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper-literal path form: one masked convolution and one feature path for each group. The reference implementation."""
+"""The paper-literal path form: one masked convolution and one feature path for each group."""
 
 from __future__ import annotations
 
@@ -82,7 +82,5 @@ def remask(features: Features) -> Features:
     if features.membership is None:
         return features
     masks = features.membership.unbind(-1)
-    maps = tuple(
-        m * mask[(...,) + (None,) * (m.dim() - 2)] for m, mask in zip(features.maps, masks, strict=True)
-    )
+    maps = tuple(m * mask[(...,) + (None,) * (m.dim() - 2)] for m, mask in zip(features.maps, masks, strict=True))
     return Features(maps, features.membership)

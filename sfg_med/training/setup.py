@@ -10,10 +10,11 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 
-from sfg_med.data.atomic import write_json
+from sfg_med.data.atomic import atomic_path, write_json
 from sfg_med.data.cases import Dataset, find_cases
 from sfg_med.data.splits import PARTS, choose_splits
 from sfg_med.errors import SfgMedError
+from sfg_med.model_file import save_model
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import GroupingSchedule, TemperatureSchedule
 from sfg_med.spec import ModelSpec
@@ -74,16 +75,13 @@ def count_epochs(steps: int, steps_per_epoch: int) -> int:
 
 def write_model(run_dir: str, network: MultiTaskNetwork, spec: ModelSpec, provenance: Mapping[str, Any]) -> None:
     """Write the best network of the run: ``models/model.safetensors`` for sfg-med and ``models/model.pt`` for MONAI."""
-    from sfg_med.inference.model_file import save_model
-
     if idist.get_rank():
         return
     folder = Path(run_dir)
     best = folder / "checkpoints" / BEST
     if best.is_file():
         network.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
-    network.freeze_groups()
     models = folder / "models"
-    models.mkdir(exist_ok=True)
     save_model(models / "model.safetensors", network, spec, provenance=provenance)
-    torch.save(network.state_dict(), models / "model.pt")
+    with atomic_path(models / "model.pt") as temporary:
+        torch.save(network.state_dict(), temporary)

@@ -297,9 +297,7 @@ def test_another_layout_and_other_label_values(tmp_path):
     assert float(row["dice_bladder"]) == 1
     assert row["dice_rectum"] == ""
     manifest = {"model": {"spec": ModelSpec().to_dict()}, "cases": []}
-    manifest["cases"] = [
-        {"case": "renamed", "status": "done", "input": str(tmp_path / "data" / "p1_t2.nii.gz")}
-    ]
+    manifest["cases"] = [{"case": "renamed", "status": "done", "input": str(tmp_path / "data" / "p1_t2.nii.gz")}]
     manifest["cases"][0]["files"] = {"seg": "p1_t2_seg.nii.gz"}
     (tmp_path / "pred" / "manifest.json").write_text(json.dumps(manifest))
     assert _run(tmp_path, "-r", tmp_path / "set.json").exit_code == 0

@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from sfg_med.cli.main import app
-from sfg_med.inference.model_file import load_model, save_model
+from sfg_med.model_file import load_model, save_model
 from sfg_med.networks import build_network
 from sfg_med.spec import ModelSpec
 
@@ -23,7 +23,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("task", [None, "seg"])
-def test_a_compact_model_gives_the_same_output_after_save_and_load(model: Path, task: str | None, tmp_path: Path) -> None:
+def test_a_compact_model_gives_the_same_output_after_save_and_load(
+    model: Path, task: str | None, tmp_path: Path
+) -> None:
     out = tmp_path / "compact.safetensors"
     words = ["export", "-m", str(model), "-o", str(out), *(["--task", task] if task else [])]
     result = CliRunner().invoke(app, words)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from sfg_med.cli.main import app
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.model_file import save_model
+from sfg_med.model_file import save_model
 from sfg_med.networks import build_network
 from sfg_med.spec import ModelSpec
 

@@ -25,7 +25,9 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def test_the_case_folder_layout_with_missing_targets_and_formats(tmp_path: Path) -> None:
-    touch(tmp_path, "b/mr.nii.gz", "b/ct.nii.gz", "a/mr.mha", "a/seg.nrrd", "a/mask.nii", "b/mr_old.nii.gz", "notes.txt")
+    touch(
+        tmp_path, "b/mr.nii.gz", "b/ct.nii.gz", "a/mr.mha", "a/seg.nrrd", "a/mask.nii", "b/mr_old.nii.gz", "notes.txt"
+    )
     first, second = find_cases(Dataset.of(tmp_path), SPEC)
     assert (first.name, second.name) == ("a", "b")
     assert {role: p.name for role, p in first.files.items()} == {"mr": "mr.mha", "seg": "seg.nrrd", "mask": "mask.nii"}

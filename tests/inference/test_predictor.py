@@ -12,11 +12,11 @@ from scipy.special import softmax
 from scipy.stats import entropy
 
 from sfg_med.data.volumes import read_volume
-from sfg_med.errors import SfgMedError
 from sfg_med.devices import choose_device, choose_precision
-from sfg_med.inference.model_file import LoadedModel
+from sfg_med.errors import SfgMedError
 from sfg_med.inference.passes import average_passes
 from sfg_med.inference.predictor import Predictor
+from sfg_med.model_file import LoadedModel
 from sfg_med.networks import build_network
 from sfg_med.spec import ImageTask, LabelTask, ModelSpec
 

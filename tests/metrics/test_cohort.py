@@ -29,9 +29,7 @@ def test_statistics_leave_out_what_is_not_finite():
     assert (found["mean"], found["median"], found["min"], found["max"]) == pytest.approx((7 / 3, 2, 1, 4))
     assert found["std"] == pytest.approx(np.std([1, 4, 2], ddof=1))
     assert [entry["case"] for entry in found["worst"]] == ["c", "e", "a"]
-    assert statistics({"a": 1.0, "c": 4.0}, better="higher", worst=1)["worst"] == [
-        {"case": "a", "value": 1.0}
-    ]
+    assert statistics({"a": 1.0, "c": 4.0}, better="higher", worst=1)["worst"] == [{"case": "a", "value": 1.0}]
 
 
 def test_too_few_cases():
@@ -44,9 +42,7 @@ def test_too_few_cases():
 def test_bootstrap_is_scipys_percentile_interval():
     sample = np.random.default_rng(3).gamma(2, 10, 25)
     low, high = bootstrap_interval(sample)
-    expected = bootstrap(
-        (sample,), np.mean, method="percentile", n_resamples=20_000, rng=1
-    ).confidence_interval
+    expected = bootstrap((sample,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.03 * sample.std())
     assert bootstrap_interval(sample) == [low, high]
     assert bootstrap_interval(sample, seed=1) != [low, high]
@@ -57,9 +53,7 @@ def test_trivial_model(dtype):
     generator = np.random.default_rng(0)
     references = [generator.normal(m, 200, (9, 8, 7 + m)).astype(dtype) for m in (0, 3)]
     masks = [generator.random(image.shape) < 0.5 for image in references]
-    mean, errors = trivial_mae(
-        voxel_counts(i, m, (-1024, 3000)) for i, m in zip(references, masks, strict=True)
-    )
+    mean, errors = trivial_mae(voxel_counts(i, m, (-1024, 3000)) for i, m in zip(references, masks, strict=True))
     pooled = np.concatenate([i[m].astype(float) for i, m in zip(references, masks, strict=True)])
     assert mean == pytest.approx(pooled.mean(), abs=0.01)
     expected = [masked_mae(np.full(i.shape, mean), i, m) for i, m in zip(references, masks, strict=True)]

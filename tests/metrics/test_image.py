@@ -77,9 +77,7 @@ def test_psnr_is_skimage_on_clipped_masked_voxels(limits):
 
 def _slow_ssim(prediction, reference, mask, low, high):
     """One 7 x 7 x 7 window after another, as the formula reads."""
-    images = [
-        np.where(mask > 0, np.clip(i.astype(float), low, high), low) - low for i in (prediction, reference)
-    ]
+    images = [np.where(mask > 0, np.clip(i.astype(float), low, high), low) - low for i in (prediction, reference)]
     c1, c2 = (0.01 * (high - low)) ** 2, (0.03 * (high - low)) ** 2
     values = []
     for centre in np.ndindex(reference.shape):
@@ -96,17 +94,13 @@ def _slow_ssim(prediction, reference, mask, low, high):
 
 def test_ssim_is_the_masked_mean_of_the_windows():
     prediction, reference, mask = _pair((13, 14, 12))
-    assert ssim(prediction, reference, mask) == pytest.approx(
-        _slow_ssim(prediction, reference, mask, *FULL), rel=1e-8
-    )
+    assert ssim(prediction, reference, mask) == pytest.approx(_slow_ssim(prediction, reference, mask, *FULL), rel=1e-8)
 
 
 def test_ssim_without_mask_is_skimage():
     prediction, reference, _ = _pair()
     clipped = [image.astype(float).clip(*FULL) + 1024 for image in (reference, prediction)]
-    assert ssim(prediction, reference) == pytest.approx(
-        structural_similarity(*clipped, data_range=4024), rel=1e-12
-    )
+    assert ssim(prediction, reference) == pytest.approx(structural_similarity(*clipped, data_range=4024), rel=1e-12)
 
 
 def test_voxels_outside_the_mask_change_nothing():
@@ -118,9 +112,7 @@ def test_voxels_outside_the_mask_change_nothing():
 
 def _challenge_ms_ssim(prediction, reference, mask, low, high, luminance):
     """SynthRAD2025's steps from methods.md 6.2, with its FFT and without any short cut."""
-    x, y = (
-        np.where(mask > 0, np.clip(i.astype(float), low, high), low) - low for i in (prediction, reference)
-    )
+    x, y = (np.where(mask > 0, np.clip(i.astype(float), low, high), low) - low for i in (prediction, reference))
     pads = [((97 - n) // 2, 97 - n - (97 - n) // 2) if n < 97 else (0, 0) for n in x.shape]
     x, y, m = (np.pad(image, pads, mode="edge") for image in (x, y, mask.astype(float)))
     c1, c2 = (0.01 * (high - low)) ** 2, (0.03 * (high - low)) ** 2

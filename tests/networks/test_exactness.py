@@ -21,10 +21,14 @@ CASES = [(TWO, "singletons"), (THREE, "singletons"), (THREE, "lattice")]
 IDS = ["2-singletons", "3-singletons", "3-lattice"]
 
 
-def make(tasks: Mapping[str, int], groups: str = "singletons", dims: int = 2, width: int = 6, **options: Any) -> SFGUNet:
+def make(
+    tasks: Mapping[str, int], groups: str = "singletons", dims: int = 2, width: int = 6, **options: Any
+) -> SFGUNet:
     """A small network in double precision with random affine norms, so that equality is not a matter of zeros."""
     torch.manual_seed(5)
-    net = SFGUNet(dims, 1, tasks, channels=(width, width + 2, width + 4), groups=groups, group_init="dirichlet", **options).double()
+    net = SFGUNet(
+        dims, 1, tasks, channels=(width, width + 2, width + 4), groups=groups, group_init="dirichlet", **options
+    ).double()
     for p in net.parameters():
         if p.dim() == 1:
             nn.init.normal_(p, std=0.5)

@@ -64,9 +64,7 @@ def test_pictures_are_valid_and_right(predicted, self_contained, decode):
 def test_soft_tissue_window_is_what_the_file_holds(predicted, self_contained, decode):
     ct = np.full((24, 20, 18), -160, np.int16)
     ct[12:] = 240  # the affine flips the first axis: the high half is the patient's right
-    nib.save(
-        nib.Nifti1Image(ct, np.diag([-2.0, -2.0, 4.0, 1.0])), predicted / "out" / "case1" / "mr_ct.nii.gz"
-    )
+    nib.save(nib.Nifti1Image(ct, np.diag([-2.0, -2.0, 4.0, 1.0])), predicted / "out" / "case1" / "mr_ct.nii.gz")
     page = _page(predicted, self_contained)
     labels = page.values("aria-label")
     pictures = [decode(uri) for uri in page.values("href") if uri.startswith("data:")]

@@ -60,9 +60,7 @@ def test_page_holds_curves_shares_and_numbers(tmp_path, self_contained):
     path = write_run_page(tmp_path / "my <run>")
     page = self_contained(path.read_text())
     overall = (shares[-1] * kernels[:, None]).sum(0) / kernels.sum()
-    expected = ", ".join(
-        f"{name} {share:.0%}" for name, share in zip(("ct", "ct+seg", "seg"), overall, strict=True)
-    )
+    expected = ", ".join(f"{name} {share:.0%}" for name, share in zip(("ct", "ct+seg", "seg"), overall, strict=True))
     for text in (
         "my <run>",
         expected,
@@ -164,9 +162,7 @@ def test_charts_take_their_ink_from_the_page():
 
 
 def test_history_reads_both_names_of_the_split_and_sorts(tmp_path):
-    (tmp_path / "h.csv").write_text(
-        "step,split,name,value\n4,training,loss,2\n2,train,loss,3\n6,train,loss,inf\n"
-    )
+    (tmp_path / "h.csv").write_text("step,split,name,value\n4,training,loss,2\n2,train,loss,3\n6,train,loss,inf\n")
     curve = read_history(tmp_path / "h.csv")["train", "loss"]
     assert curve.steps.tolist() == [2, 4]
     assert curve.values.tolist() == [3, 2]

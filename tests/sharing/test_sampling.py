@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
+from sfg_med.networks import SFGUNet
 from sfg_med.sharing import (
     GroupDistribution,
     GroupingSchedule,
@@ -14,7 +15,6 @@ from sfg_med.sharing import (
     initial_probabilities,
     membership,
 )
-from sfg_med.networks import SFGUNet
 
 P = torch.tensor([[0.2, 0.6, 0.2], [0.05, 0.05, 0.9], [1 / 3, 1 / 3, 1 / 3]])
 

@@ -13,8 +13,8 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from sfg_med.data.volumes import read_volume, write_volume
-from sfg_med.inference.model_file import load_model
 from sfg_med.inference.predictor import Predictor
+from sfg_med.model_file import load_model
 from sfg_med.training.runner import config_dir
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from sfg_med.inference.model_file import load_model
+from sfg_med.model_file import load_model
 from sfg_med.training.runner import config_dir
 
 pytestmark = pytest.mark.slow

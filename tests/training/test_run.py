@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.model_file import load_model
+from sfg_med.model_file import load_model
 from sfg_med.training import count_epochs
 
 

@@ -32,9 +32,7 @@ def femur(p: Points, man: Man) -> Array:
     """Distance to the femur: head, neck, both trochanters, shaft."""
     back, drop, r = man.anteversion_mm, man.neck_drop_mm, man.head_radius_mm
     axis = (HIP_X + 44, -back + 2, -drop)
-    neck = tube(
-        p, ((HIP_X, 0, 0), (HIP_X + 26, -back * 0.55, -drop * 0.55), axis), (0.70 * r, 0.62 * r, 0.78 * r)
-    )
+    neck = tube(p, ((HIP_X, 0, 0), (HIP_X + 26, -back * 0.55, -drop * 0.55), axis), (0.70 * r, 0.62 * r, 0.78 * r))
     tip = (HIP_X + 52, -back - 10, 4 - 0.1 * drop)
     greater = tube(p, (tip, (HIP_X + 54, -back - 3, -22), axis), (10, 15, 17))
     shaft = tube(p, (axis, (HIP_X + 43, -3, -75), (HIP_X + 36, 3, -135)), (18, 16, 14.5))

@@ -154,9 +154,7 @@ def check_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
     """
     values = tuple(float(s) for s in spacing_mm)
     if len(values) != 3 or not all(np.isfinite(s) and 0.3 <= s <= 20.0 for s in values):
-        raise SfgMedError(
-            "spacing", "three voxel sizes of 0.3 to 20 mm", str(values), "give one or three such numbers"
-        )
+        raise SfgMedError("spacing", "three voxel sizes of 0.3 to 20 mm", str(values), "give one or three such numbers")
     return values
 
 

@@ -97,9 +97,7 @@ def _make_folder(folder: Path) -> Path:
         found = error.strerror or "an error"
         raise SfgMedError(folder, "a folder that can be made", found, "choose another --out") from error
     if not os.access(folder, os.W_OK):
-        raise SfgMedError(
-            folder, "a folder to write to", "one without write permission", "choose another --out"
-        )
+        raise SfgMedError(folder, "a folder to write to", "one without write permission", "choose another --out")
     return folder
 
 

@@ -104,9 +104,7 @@ def build_muscles(space: Space, fascia: Array, fat: float, swell_mm: float) -> M
     for side in (-1, 1):
         for name in names:
             pieces = [part for part in PARTS if part.muscle == name]
-            _add_muscle(
-                space, pieces, (first, second, index), side, names.index(name) + 1 + (side > 0) * 40, swell
-            )
+            _add_muscle(space, pieces, (first, second, index), side, names.index(name) + 1 + (side > 0) * 40, swell)
     x, y, z = space.points
     wall = np.maximum(np.maximum(-fascia - 13, fascia), np.maximum(12 - y - 0.3 * (z - 60), 48 - z))
     wall = np.maximum(wall, 40 - np.abs(x))

@@ -68,8 +68,7 @@ def smooth_noise(
     counts = [int(np.ceil(2 * e / k)) + 4 for e, k in zip(EXTENT_MM, knot, strict=True)]
     field = generator.standard_normal(counts, dtype=np.float32) / np.float32(_POWER**1.5)
     taps = [
-        spline_weights(np.clip(a, -e, e), float(k), -e - k)
-        for a, k, e in zip(axes_mm, knot, EXTENT_MM, strict=True)
+        spline_weights(np.clip(a, -e, e), float(k), -e - k) for a, k, e in zip(axes_mm, knot, EXTENT_MM, strict=True)
     ]
     field = field[tuple(slice(first.min(), first.max() + 4) for first, _ in taps)]
     for axis, (first, weights) in enumerate(taps):

@@ -85,9 +85,7 @@ def _paint_bowel(painter: Painter, body: Body, course: organs.Gut) -> None:
         share = float(rng.uniform(0, 1))
         _paint_loop(painter, body, line, np.full(len(line), radius), ("gut_fluid", "stool", share), gas=0.15)
     sigmoid = soft.sigmoid_course(space.streams, course.points[-1])
-    _paint_loop(
-        painter, body, sigmoid, np.linspace(course.radii[-1], 13, len(sigmoid)), ("stool", "stool", 1.0), 0.5
-    )
+    _paint_loop(painter, body, sigmoid, np.linspace(course.radii[-1], 13, len(sigmoid)), ("stool", "stool", 1.0), 0.5)
 
 
 def _paint_loop(
@@ -103,9 +101,7 @@ def _paint_loop(
     if box is None:
         return
     p = space.at(box)
-    outer = tube(p, [tuple(q) for q in line], [float(r) for r in radii]) + 1.5 * space.noise(
-        "bowel wall", 20.0, box
-    )
+    outer = tube(p, [tuple(q) for q in line], [float(r) for r in radii]) + 1.5 * space.noise("bowel wall", 20.0, box)
     outer = np.maximum(outer, body.fascia[box] + 14)
     painter.canvas.paint(box, outer, painter.looks["gut_wall"])
     first, second, share = content

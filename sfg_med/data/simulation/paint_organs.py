@@ -17,9 +17,7 @@ def paint_vesicles(painter: Painter) -> None:
     for side in (LEFT, RIGHT):
         box = space.box([(0.0, y - 45, z), (42.0, y, z + 50)], 6, side)
         if box is not None:
-            vesicle = organs.seminal_vesicle(space.at(box, side), man) + 1.4 * space.noise(
-                "vesicle", 7.0, box
-            )
+            vesicle = organs.seminal_vesicle(space.at(box, side), man) + 1.4 * space.noise("vesicle", 7.0, box)
             painter.canvas.paint(box, vesicle, painter.looks["stroma"])
             painter.canvas.paint(box, vesicle + 1.3, painter.looks["seminal_vesicle"])
 

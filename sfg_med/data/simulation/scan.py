@@ -64,16 +64,12 @@ def acquire_mr(signal: Array, axes_mm: Axes, streams: Streams, protocol: Protoco
     field = np.exp(np.float32(protocol.bias) * smooth_noise(streams("bias"), axes_mm, 150.0))
     sigma = np.float32(protocol.mr_noise * protocol.mr_gain)
     rng = streams("mr noise")
-    real = signal * field * np.float32(protocol.mr_gain) + sigma * rng.standard_normal(
-        signal.shape, dtype=np.float32
-    )
+    real = signal * field * np.float32(protocol.mr_gain) + sigma * rng.standard_normal(signal.shape, dtype=np.float32)
     imaginary = sigma * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.clip(np.rint(np.hypot(real, imaginary)), 0, 32767).astype(np.int16)
 
 
-def acquire_ct(
-    hu: Array, spacing_mm: Sequence[float], streams: Streams, protocol: Protocol
-) -> NDArray[np.int16]:
+def acquire_ct(hu: Array, spacing_mm: Sequence[float], streams: Streams, protocol: Protocol) -> NDArray[np.int16]:
     """Blur by the point spread function, add correlated noise (less in air), clip to the scanner's range."""
     sigma = [protocol.ct_psf_mm / 2.355 / s for s in spacing_mm]
     blurred = gaussian_filter(hu, sigma, mode="nearest")

@@ -57,8 +57,7 @@ def _triangle(p: Points, corners: Sequence[Point]) -> Array:
         inward = np.cross(normal, b - a)
         inside = inside & (_along(p, a, inward) >= 0)
     edges = [
-        segment(p, a.tolist(), b.tolist(), 0, 0)
-        for a, b in zip(vertices, [*vertices[1:], vertices[0]], strict=True)
+        segment(p, a.tolist(), b.tolist(), 0, 0) for a, b in zip(vertices, [*vertices[1:], vertices[0]], strict=True)
     ]
     rim = np.minimum(np.minimum(edges[0], edges[1]), edges[2])
     return np.where(inside, np.abs(_along(p, vertices[0], normal)), rim)

@@ -28,21 +28,15 @@ class Space:
         warp_mm: standard deviation of the smooth displacement.
     """
 
-    def __init__(
-        self, axes_mm: Sequence[NDArray[np.floating]], streams: Streams, scale: Point, warp_mm: float
-    ) -> None:
-        self.axes_mm = tuple(
-            np.asarray(a, np.float32) / np.float32(s) for a, s in zip(axes_mm, scale, strict=True)
-        )
+    def __init__(self, axes_mm: Sequence[NDArray[np.floating]], streams: Streams, scale: Point, warp_mm: float) -> None:
+        self.axes_mm = tuple(np.asarray(a, np.float32) / np.float32(s) for a, s in zip(axes_mm, scale, strict=True))
         self.shape = tuple(len(a) for a in self.axes_mm)
         self.streams = streams
         spacing = [abs(float(a[1] - a[0])) for a in axes_mm]
         self.edge_mm = float(np.prod(spacing) ** (1.0 / 3.0))
         grids = np.meshgrid(*self.axes_mm, indexing="ij", sparse=True)
         self.points: Points = tuple(
-            (g + np.clip(self.noise(f"warp {axis}", 120.0), -2.5, 2.5) * np.float32(warp_mm)).astype(
-                np.float32
-            )
+            (g + np.clip(self.noise(f"warp {axis}", 120.0), -2.5, 2.5) * np.float32(warp_mm)).astype(np.float32)
             for axis, g in enumerate(grids)
         )
 

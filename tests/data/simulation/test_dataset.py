@@ -79,9 +79,7 @@ def test_resume_simulates_only_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "case000" / "ct.nii.gz").unlink()
     (tmp_path / "case001" / "mr.nii.gz").write_bytes(b"kept as it is")
     seen: list[tuple[str, bool]] = []
-    result = simulate_dataset(
-        tmp_path, 3, 3, spacing_mm=COARSE, progress=lambda name, new: seen.append((name, new))
-    )
+    result = simulate_dataset(tmp_path, 3, 3, spacing_mm=COARSE, progress=lambda name, new: seen.append((name, new)))
     assert result.skipped == ("case001",)
     assert result.written == ("case000", "case002")
     assert sorted(seen) == [("case000", True), ("case001", False), ("case002", True)]

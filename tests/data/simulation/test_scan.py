@@ -9,9 +9,7 @@ import pytest
 from sfg_med.data.simulation.noise import Streams
 from sfg_med.data.simulation.scan import Protocol, acquire_ct, acquire_mr, draw_protocol
 
-PROTOCOL = Protocol(
-    te_ms=95, tr_ms=3500, mr_noise=0.05, mr_gain=2000, bias=0.1, ct_noise_hu=10, ct_psf_mm=4.0
-)
+PROTOCOL = Protocol(te_ms=95, tr_ms=3500, mr_noise=0.05, mr_gain=2000, bias=0.1, ct_noise_hu=10, ct_psf_mm=4.0)
 AXES = [np.arange(-60, 60, 3.0)] * 3
 
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.model_file import load_model, save_model
+from sfg_med.model_file import load_model, save_model
 from sfg_med.networks import MultiTaskNetwork, build_network
 from sfg_med.spec import ImageTask, LabelTask, ModelSpec
 
