@@ -38,7 +38,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(tiny_run: Path) -> None:
     values = {
         r["name"]: float(r["value"]) for r in read_history(tiny_run) if r["step"] == "4" and r["split"] == "train"
     }
-    expected = 5 * values["loss_ct"] + values["loss_seg"] + values["loss_penalty"]
+    expected = 10 * values["loss_ct"] + values["loss_seg"] + values["loss_penalty"]
     assert values["loss"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -50,7 +50,7 @@ def test_group_shares_are_kept_for_each_epoch_and_sum_to_one(tiny_run: Path) -> 
         assert len(step) == len(shares["layers"]) == len(shares["kernels"])
         assert all(sum(layer) == pytest.approx(1, abs=1e-5) for layer in step)
     first = dict(zip(shares["groups"], shares["shares"][0][0], strict=True))
-    assert first["ct+seg"] == pytest.approx(0.6, abs=1e-5)
+    assert first["ct+seg"] == pytest.approx(1 / 3, abs=1e-5)
 
 
 def test_the_model_file_holds_the_best_network_with_frozen_groups(tiny_run: Path) -> None:
