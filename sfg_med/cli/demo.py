@@ -18,6 +18,8 @@ _SHORT_RUN = (
     "network::kernel_sizes=[3, 3, 3]",
     "patch_size=[96, 80, 48]",
     "batch_size=1",
+    "network::group_init=default",
+    "task_weights={ct: 5, seg: 1}",
     "steps_per_epoch=50",
     "val_interval=2",
 )

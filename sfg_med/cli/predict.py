@@ -13,11 +13,16 @@ _IN = typer.Option(
 )
 _OUT = typer.Option("--output", "-o", help="Folder for the results.")
 _MODEL = typer.Option(
-    "--model", "-m", help="Model file or bundle folder. Default: $SFG_MED_MODEL, models/model.safetensors."
+    "--model", "-m", help="Model file or folder of a run. Default: $SFG_MED_MODEL, else the demonstration model."
 )
 _PRECISION = typer.Option(help="auto, fp32, bf16 or fp16. auto: bf16 where the hardware has it.")
 _SAMPLES = typer.Option(min=1, help="Draws of the kernels' groups. With N > 1 also writes uncertainty maps.")
 _LABELS = typer.Option(help="With --samples: mean (of the probabilities) or mode (of the passes, as in the paper).")
+
+_DEMONSTRATION = (
+    "warning: this is the demonstration model, trained on a few simulated patients. It shows how the program works; "
+    "it is no clinical model, and on real images its results are wrong. Give your own model with -m."
+)
 
 
 def command(
@@ -41,9 +46,11 @@ def command(
     """Predict synthetic CT and organs for one MR or a cohort. For research only, not for clinical use."""
     names = {"source": "input", "as_json": "json"}
     options = {names.get(k, k): str(v) if isinstance(v, Path) else v for k, v in locals().items() if k != "names"}
-    from sfg_med.inference.model_path import find_model
+    from sfg_med.inference.model_path import demonstration_model, find_model
 
     model_file = find_model(model)  # before torch is imported: a wrong path should not take seconds to say
+    if model_file == demonstration_model():
+        typer.secho(_DEMONSTRATION, err=True, fg="yellow")
     from sfg_med.cli._predict import Terminal, predict
 
     if part_id >= num_parts:

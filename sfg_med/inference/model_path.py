@@ -6,11 +6,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import sfg_med
 from sfg_med.errors import SfgMedError
 
 VARIABLE = "SFG_MED_MODEL"
+DEMONSTRATION = "demonstration.safetensors"
 _NAMES = ("models/model.safetensors", "model.safetensors")
-_REMEDY = "make one with 'sfg-med demo' or 'sfg-med train', and give it with -m"
+_REMEDY = "make one with 'sfg-med train', and give it with -m"
+
+
+def demonstration_model() -> Path:
+    """The shipped model, trained on simulated patients: under ``models`` in a checkout, in the package in a wheel."""
+    package = Path(sfg_med.__file__).parent
+    beside = package.parent / "models" / DEMONSTRATION
+    return beside if beside.is_file() else package / "_models" / DEMONSTRATION
 
 
 def find_model(given: Path | None = None) -> Path:
@@ -18,18 +27,13 @@ def find_model(given: Path | None = None) -> Path:
 
     Args:
         given: a model file, or a folder (bundle or training run) that holds ``models/model.safetensors`` or
-            ``model.safetensors``. Without it the environment variable ``SFG_MED_MODEL`` counts, then
-            ``models/model.safetensors`` in the current folder.
+            ``model.safetensors``. Without it the environment variable ``SFG_MED_MODEL`` counts, then the shipped
+            demonstration model.
 
     Raises:
         SfgMedError: if there is none.
     """
-    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if named is None:
-        default = Path(_NAMES[0])
-        if default.is_file():
-            return default
-        raise SfgMedError("-m", f"a model, since neither {VARIABLE} nor ./{default} exists", "none", _REMEDY)
+    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else demonstration_model())
     if named.is_dir():
         inside = next((named / name for name in _NAMES if (named / name).is_file()), None)
         if inside is None:

@@ -9,7 +9,7 @@ import pytest
 
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import find_jobs, output_files
-from sfg_med.inference.model_path import find_model
+from sfg_med.inference.model_path import demonstration_model, find_model
 from sfg_med.spec import ModelSpec
 
 SPEC = ModelSpec()
@@ -113,11 +113,9 @@ def test_nothing_to_predict(tmp_path, name) -> None:
 def test_where_the_model_is(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SFG_MED_MODEL", raising=False)
-    with pytest.raises(SfgMedError, match="sfg-med demo"):
-        find_model()
+    assert find_model() == demonstration_model()
     _touch(tmp_path, "models/model.safetensors", "run/model.safetensors", "other.safetensors")
     (tmp_path / "none").mkdir()
-    assert find_model() == Path("models/model.safetensors")
     assert find_model(tmp_path / "run") == tmp_path / "run" / "model.safetensors"
     assert find_model(tmp_path) == tmp_path / "models" / "model.safetensors"
     monkeypatch.setenv("SFG_MED_MODEL", str(tmp_path / "other.safetensors"))
