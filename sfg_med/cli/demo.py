@@ -30,7 +30,7 @@ def command(
         "demo"
     ),
     cases: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 12,
-    steps: Annotated[int, typer.Option(min=50, help="Training iterations.")] = 300,
+    steps: Annotated[int, typer.Option(min=50, help="Training iterations.")] = 250,
     seed: Annotated[int, typer.Option(help="Seed of the simulation and the training.")] = 0,
 ) -> None:
     """Simulate, train briefly, predict, evaluate, report: the main job on a fresh machine, a few minutes on two cores.
