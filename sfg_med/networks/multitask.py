@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from sfg_med.sharing import GroupPolicy, KernelGroups, PathConv, SharingConv, Ta
 from sfg_med.sharing.compact import compact_convolutions
 
 
-class MultiTaskNetwork(nn.Module):
+class MultiTaskNetwork(nn.Module, ABC):
     """Base of the networks: one output tensor whose channels belong to tasks, and kernels that belong to groups.
 
     Args:
@@ -31,9 +32,9 @@ class MultiTaskNetwork(nn.Module):
         self.groups = groups
         self.policy = policy
 
+    @abstractmethod
     def example_input(self) -> Tensor:
         """Smallest input that the network takes, ``(1, C, *spatial)``."""
-        raise NotImplementedError
 
     def split(self, output: Tensor) -> dict[str, Tensor]:
         """``(B, C, *spatial)`` to ``{task: (B, C_task, *spatial)}``."""
@@ -117,6 +118,6 @@ class MultiTaskNetwork(nn.Module):
         network.restrict_tasks(task, done)
         return network.train(self.training)
 
+    @abstractmethod
     def restrict_tasks(self, task: str | None, done: Mapping[str, tuple[nn.Module, Tensor]]) -> None:
         """Take the compacted head; called by :meth:`compact` on the copy."""
-        raise NotImplementedError

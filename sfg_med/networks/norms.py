@@ -8,7 +8,7 @@ from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, instance_norm
 
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+from sfg_med.sharing.convolution import CHANNELS_LAST
 
 
 class InstanceNorm(nn.Module):
@@ -32,7 +32,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *spatial)`` to the same shape and layout."""
-        last = x.is_contiguous(memory_format=CHANNELS_LAST[x.dim()]) and not x.is_contiguous()
+        last = x.is_contiguous(memory_format=CHANNELS_LAST[x.dim() - 2]) and not x.is_contiguous()
         if x.dtype in (torch.float32, torch.float64) or not last:
             return instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         samples = [batch_norm(s, None, None, self.weight, self.bias, True, 0.0, self.eps) for s in x.split(1)]

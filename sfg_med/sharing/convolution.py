@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +20,6 @@ Size = int | Sequence[int]
 def as_tuple(size: Size, dims: int) -> tuple[int, ...]:
     """One number or one for each axis, as a tuple."""
     return (size,) * dims if isinstance(size, int) else tuple(size)
-
-
-class GroupedConvolution(Protocol):
-    """What networks rely on in a sharing convolution, whatever its form."""
-
-    weight: Tensor
-    kernel_groups: KernelGroups
 
 
 class SharingConv(nn.Module):
