@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many runs, each in a folder of its own: strategies x seeds x folds, resumable and spread over processes.
+
+A run is finished when its folder holds ``result.json``, which is written last and in one step. So a call that was
+killed goes on with what is left, and a job array shares the runs by ``part``. What a single run does is the caller's.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gc
+import json
+import logging
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+
+from sfg_med.data.atomic import write_json, write_text
+from sfg_med.errors import SfgMedError
+
+logger = logging.getLogger(__name__)
+RUNS, RESULT, ERROR, LOCK, CONDITIONS = "runs", "result.json", "error.txt", ".lock", "conditions.json"
+
+
+class Run(NamedTuple):
+    """One training: a strategy, a seed, a fold."""
+
+    strategy: str
+    seed: int
+    fold: int
+
+    def __str__(self) -> str:
+        return f"{self.strategy} seed {self.seed} fold {self.fold}"
+
+    def folder(self, out: Path) -> Path:
+        """Folder of the run in the comparison ``out``."""
+        return out / RUNS / self.strategy / f"seed{self.seed}-fold{self.fold}"
+
+
+Work = Callable[[Run, Path], Mapping[str, Any]]
+"""Does a run in its folder, going on where an earlier try stopped; returns what ``result.json`` says of it."""
+
+
+def plan_runs(strategies: Sequence[str], seeds: Sequence[int], folds: Sequence[int] = (0,)) -> list[Run]:
+    """All runs, seed by seed, so that a stopped comparison has every strategy of the seeds that it finished."""
+    return [Run(strategy, seed, fold) for seed in seeds for fold in folds for strategy in strategies]
+
+
+def read_result(run: Run, folder: Path) -> dict[str, Any] | None:
+    """What a finished run says of itself; ``None`` for one that is not finished or whose file is damaged."""
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(result, dict) and isinstance(result.get("metrics"), dict)
+    return result if known and all(result.get(k) == v for k, v in run._asdict().items()) else None
+
+
+def check_conditions(out: Path, conditions: Mapping[str, Any]) -> None:
+    """Write down what all runs of a comparison have in common, or refuse to mix in runs under other conditions.
+
+    Args:
+        out: the comparison's folder.
+        conditions: name to value; plain JSON types. Names that one of the calls did not have are not compared.
+
+    Raises:
+        SfgMedError: naming the first condition that differs from that of an earlier call.
+    """
+    path = out / CONDITIONS
+    wanted = json.loads(json.dumps(conditions))
+    former: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            former = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise SfgMedError(path, "the conditions of the comparison", str(error), "remove it to go on") from error
+    for name, value in wanted.items():
+        if name in former and former[name] != value:
+            found = f"runs made with {name}={former[name]}"
+            raise SfgMedError(out, f"runs with {name}={value}", found, "use another --out, or the same conditions")
+    if {**former, **wanted} != former:
+        write_json(path, {**former, **wanted})
+
+
+@dataclass
+class Loop:
+    """Do all runs of a part, one after the other; a run that fails does not stop the others.
+
+    Args:
+        out: the comparison's folder.
+        work: does one run.
+        needs: strategy to the strategy whose run of the same seed and fold must be finished first, or ``None``.
+            A needed run that is missing is done first, whoever's part it is.
+        show: metrics to name in the line of a finished run.
+        poll_seconds: time between two looks at a needed run that another process is doing.
+    """
+
+    out: Path
+    work: Work
+    needs: Callable[[str], str | None] = lambda strategy: None
+    show: Sequence[str] = ()
+    poll_seconds: float = 5.0
+    failures: dict[Run, str] = field(default_factory=dict)
+
+    def __call__(self, runs: Sequence[Run], part: tuple[int, int] = (0, 1)) -> int:
+        """Do every N-th run.
+
+        Args:
+            runs: the runs of all parts.
+            part: index (from 0) and number of parts.
+
+        Returns:
+            Exit code: 1 if some run failed, else 0. A run that another process is doing at the moment is no failure.
+        """
+        # runs that need others come last, so that processes of a job array seldom wait for each other
+        own = sorted(runs[part[0] :: part[1]], key=lambda run: self.needs(run.strategy) is not None)
+        for number, run in enumerate(own, 1):
+            self._do(run, f"[{number}/{len(own)}] {run}", wait=False)
+        return 1 if self.failures else 0
+
+    def _do(self, run: Run, title: str, *, wait: bool) -> bool:
+        """Do a run unless it is finished; returns whether it is finished now."""
+        folder = run.folder(self.out)
+        if run in self.failures:
+            return False
+        if read_result(run, folder):
+            typer.echo(f"{title}: finished before")
+            return True
+        needed = self.needs(run.strategy)
+        if needed is not None and not self._has(run._replace(strategy=needed), run):
+            return self._fail(run, title, f"it needs {run._replace(strategy=needed)}, which failed")
+        while True:
+            with locked(folder) as mine:
+                if mine:
+                    return self._work(run, folder, title)
+            if not wait:
+                typer.echo(f"{title}: left to {owner(folder)}, which is doing it")
+                return False
+            time.sleep(self.poll_seconds)
+
+    def _has(self, needed: Run, run: Run) -> bool:
+        done = read_result(needed, needed.folder(self.out)) is not None
+        return done or self._do(needed, f"{needed} (needed by {run.strategy})", wait=True)
+
+    def _work(self, run: Run, folder: Path, title: str) -> bool:
+        if read_result(run, folder):  # another process finished it between the look and the lock
+            typer.echo(f"{title}: finished before")
+            return True
+        start = time.monotonic()
+        try:
+            content = dict(self.work(run, folder))
+        except Exception as error:
+            write_text(folder / ERROR, traceback.format_exc())
+            return self._fail(run, title, _line(error))
+        finally:
+            gc.collect()  # networks, optimisers and caches of a run refer to each other in rings
+        write_json(folder / RESULT, {**run._asdict(), **content})
+        (folder / ERROR).unlink(missing_ok=True)
+        typer.echo(f"{title}: done in {_duration(time.monotonic() - start)}{self._metrics(content)}")
+        return True
+
+    def _fail(self, run: Run, title: str, reason: str) -> bool:
+        self.failures[run] = reason
+        typer.echo(f"{title}: failed: {reason}", err=True)
+        return False
+
+    def _metrics(self, content: Mapping[str, Any]) -> str:
+        metrics = content.get("metrics", {})
+        return "".join(f", {name} {metrics[name]:.4g}" for name in self.show if metrics.get(name) is not None)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Claim a run's folder for the block; gives ``False`` if another process has it.
+
+    The operating system frees the lock when its process ends, however it ends, so no lock outlives a killed run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            logger.warning("%s: this file system has no locks: do not start the same run twice", folder)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield True
+
+
+def owner(folder: Path) -> str:
+    """Who holds, or held last, the lock of a folder."""
+    try:
+        return (folder / LOCK).read_text(encoding="utf-8") or "another process"
+    except OSError:
+        return "another process"
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, SfgMedError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (details in {ERROR})"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
