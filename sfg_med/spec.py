@@ -67,8 +67,54 @@ class LabelTask:
         return 1 + len(self.labels)
 
 
-Task = ImageTask | LabelTask
-_KINDS: dict[str, type[ImageTask] | type[LabelTask]] = {"image": ImageTask, "labels": LabelTask}
+@dataclass(frozen=True)
+class ValueTask:
+    """A regression of one number for a whole image, such as an age.
+
+    The network works in ``(value - offset) / scale``.
+
+    Args:
+        name: task name.
+        unit: unit of ``value``, for reports.
+        offset: value that the network sees as 0.
+        scale: difference in ``unit`` that the network sees as 1.
+    """
+
+    name: str = "age"
+    unit: str = "years"
+    offset: float = 0.0
+    scale: float = 100.0
+    kind: str = "value"
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the network for this task."""
+        return 1
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """A classification of a whole image.
+
+    Args:
+        name: task name.
+        classes: names of the classes; the reference holds the class number.
+    """
+
+    name: str = "gender"
+    classes: tuple[str, ...] = ("male", "female")
+    kind: str = "class"
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the network for this task: one for each class."""
+        return len(self.classes)
+
+
+# What fills a volume, and what describes a whole image.
+VolumeTask = ImageTask | LabelTask
+Task = ImageTask | LabelTask | ValueTask | ClassTask
+_KINDS: dict[str, type[Task]] = {"image": ImageTask, "labels": LabelTask, "value": ValueTask, "class": ClassTask}
 
 
 @dataclass(frozen=True)
@@ -77,15 +123,15 @@ class ModelSpec:
 
     Args:
         tasks: the tasks, in the order of the network's output channels.
-        spacing_mm: voxel size of the grid that the network works on, along R, A, S.
-        patch_size: sliding-window size in voxels, along R, A, S.
+        spacing_mm: voxel size of the grid that the network works on, along R, A, S; two numbers for pictures.
+        patch_size: sliding-window size in voxels, along R, A, S; two numbers for pictures.
         network: class name in ``sfg_med.networks`` and its keyword arguments.
         input_name: file name of the input image (``<case>/mr.nii.gz``).
     """
 
     tasks: tuple[Task, ...] = (ImageTask(), LabelTask())
-    spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
-    patch_size: tuple[int, int, int] = (96, 96, 64)
+    spacing_mm: tuple[float, ...] = (3.0, 3.0, 3.0)
+    patch_size: tuple[int, ...] = (96, 96, 64)
     network: Mapping[str, Any] = field(default_factory=dict)
     input_name: str = "mr"
 
@@ -104,6 +150,21 @@ class ModelSpec:
         """The segmentations."""
         return tuple(t for t in self.tasks if isinstance(t, LabelTask))
 
+    @property
+    def volume_tasks(self) -> tuple[VolumeTask, ...]:
+        """Images and segmentations: what is predicted for every voxel."""
+        return tuple(t for t in self.tasks if isinstance(t, ImageTask | LabelTask))
+
+    @property
+    def value_tasks(self) -> tuple[ValueTask, ...]:
+        """The regressions of one number."""
+        return tuple(t for t in self.tasks if isinstance(t, ValueTask))
+
+    @property
+    def class_tasks(self) -> tuple[ClassTask, ...]:
+        """The classifications."""
+        return tuple(t for t in self.tasks if isinstance(t, ClassTask))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
@@ -120,6 +181,8 @@ class ModelSpec:
             values["tasks"] = tuple(_task(t) for t in values["tasks"])
             for key in ("spacing_mm", "patch_size"):
                 values[key] = tuple(values[key])
+                if len(values[key]) not in (2, 3):
+                    raise ValueError(f"{key} needs two or three numbers, got {values[key]}")
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise SfgMedError(
@@ -130,6 +193,8 @@ class ModelSpec:
 def _task(data: Mapping[str, Any]) -> Task:
     values = dict(data)
     kind = _KINDS[values.get("kind", "image")]
+    if "classes" in values:
+        values["classes"] = tuple(map(str, values["classes"]))
     if "value_range" in values:
         low, high = values["value_range"]
         values["value_range"] = (float(low), float(high))

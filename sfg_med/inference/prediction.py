@@ -48,7 +48,7 @@ def restore(passes: Passes, spec: ModelSpec, work_affine: Array, grid: NativeGri
         SfgMedError: if the network returned NaN or Inf.
     """
     result = Prediction()
-    for task in spec.tasks:
+    for task in spec.volume_tasks:
         if not bool(torch.isfinite(passes.mean[task.name]).all()):
             found = "NaN or Inf"
             raise SfgMedError(f"output {task.name}", "finite numbers from the network", found, "use --precision fp32")

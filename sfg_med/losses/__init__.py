@@ -2,6 +2,6 @@
 """Losses."""
 
 from sfg_med.losses.joint import JointLoss
-from sfg_med.losses.tasks import ImageLoss, LabelLoss
+from sfg_med.losses.tasks import ClassLoss, ImageLoss, LabelLoss, ValueLoss, task_loss
 
-__all__ = ["ImageLoss", "JointLoss", "LabelLoss"]
+__all__ = ["ClassLoss", "ImageLoss", "JointLoss", "LabelLoss", "ValueLoss", "task_loss"]

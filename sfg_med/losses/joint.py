@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sfg_med.losses.tasks import ImageLoss, LabelLoss
+from sfg_med.losses.tasks import ImageLoss, ValueLoss, task_loss
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import VariationalObjective
-from sfg_med.spec import ANNOTATED, ImageTask, ModelSpec
+from sfg_med.spec import ANNOTATED, ModelSpec
 
 
 class JointLoss(nn.Module):
@@ -22,6 +22,7 @@ class JointLoss(nn.Module):
         network: the network, whose kernels are penalised and whose output is split.
         weights: task name to weight; 1 by default (the paper).
         image_loss: loss of synthesised images.
+        value_loss: loss of regressed numbers.
         objective: penalties; ``None`` for none.
     """
 
@@ -31,12 +32,12 @@ class JointLoss(nn.Module):
         network: MultiTaskNetwork,
         weights: Mapping[str, float] | None = None,
         image_loss: ImageLoss | None = None,
+        value_loss: ValueLoss | None = None,
         objective: VariationalObjective | None = None,
     ) -> None:
         super().__init__()
-        image = image_loss or ImageLoss()
-        label = LabelLoss()
-        self.terms = {task.name: image if isinstance(task, ImageTask) else label for task in spec.tasks}
+        chosen = {"image": image_loss, "value": value_loss}
+        self.terms = {task.name: task_loss(task, chosen) for task in spec.tasks}
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in self.terms}
         self.network = [network]  # in a list: the network is not a part of the loss
         self.objective = objective
@@ -47,11 +48,11 @@ class JointLoss(nn.Module):
 
         Args:
             predicted: ``(B, C, *spatial)``, the network's output.
-            targets: every task's tensor, ``<task>_annotated`` and ``mask``, batched.
+            targets: every task's tensor, ``<task>_annotated`` and, of volumes, ``mask``, batched.
         """
         outputs = self.network[0].split(predicted.float())
         parts = {
-            name: term(outputs[name], targets[name], targets[f"{name}{ANNOTATED}"], targets["mask"])
+            name: term(outputs[name], targets[name], targets[f"{name}{ANNOTATED}"], targets.get("mask"))
             for name, term in self.terms.items()
         }
         total = torch.stack([self.weights[name] * value for name, value in parts.items()]).sum()

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from monai.losses import DiceLoss
 from monai.networks import one_hot
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sfg_med.spec import Task
 
 IMAGE_LOSSES = ("l1", "mse", "rmse")
 
@@ -78,11 +83,79 @@ class LabelLoss(nn.Module):
         marginal = torch.cat((background, (probabilities * drawn)[:, 1:]), dim=1)
         truth = one_hot(target.long(), predicted.shape[1])
         chosen = (marginal * truth).sum(1).clamp_min(1e-7)
-        cross_entropy = -chosen.log().flatten(1).mean(1)
+        surprise = -chosen.log().flatten(1).mean(1)
         dice = self.dice(marginal, truth).flatten(1)
         classes = annotated[:, 1:].to(predicted)
         dice_case = (dice * classes).sum(1) / classes.sum(1).clamp_min(1)
-        return _mean(cross_entropy + dice_case, annotated[:, 0])
+        return _mean(surprise + dice_case, annotated[:, 0])
+
+
+class ValueLoss(nn.Module):
+    """Regression loss of one number for each case.
+
+    Args:
+        kind: ``"rmse"`` (root of the batch's mean square: Bragman et al. 2019), ``"mse"`` or ``"l1"``.
+    """
+
+    def __init__(self, kind: str = "rmse") -> None:
+        super().__init__()
+        if kind not in IMAGE_LOSSES:
+            raise ValueError(f"value loss must be one of {IMAGE_LOSSES}, got {kind!r}")
+        self.kind = kind
+
+    def forward(self, predicted: Tensor, target: Tensor, annotated: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Loss over the batch's annotated cases.
+
+        Args:
+            predicted: ``(B, 1)``.
+            target: ``(B, 1)``, normalised; anything where it is not annotated.
+            annotated: ``(B, 1)``, 1 where the case has this number.
+            mask: unused.
+
+        Returns:
+            Scalar; less than 1e-5 (with zero gradients) if no case of the batch has the number.
+        """
+        known = annotated[:, 0] > 0
+        difference = torch.where(known, predicted[:, 0] - target[:, 0].to(predicted), 0)
+        error = difference.abs() if self.kind == "l1" else difference.square()
+        mean = _mean(error, annotated[:, 0])
+        return (mean + 1e-12).sqrt() if self.kind == "rmse" else mean
+
+
+class ClassLoss(nn.Module):
+    """Cross entropy of one class for each case."""
+
+    def forward(self, predicted: Tensor, target: Tensor, annotated: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean over the batch's annotated cases.
+
+        Args:
+            predicted: ``(B, C)`` logits.
+            target: ``(B, 1)`` class numbers; any class where it is not annotated.
+            annotated: ``(B, C)``, 1 where the case has a class; its first column decides.
+            mask: unused.
+
+        Returns:
+            Scalar; 0 (with zero gradients) if no case of the batch has a class.
+        """
+        return _mean(cross_entropy(predicted, target[:, 0].long(), reduction="none"), annotated[:, 0])
+
+
+LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "image": ImageLoss,
+    "labels": LabelLoss,
+    "value": ValueLoss,
+    "class": ClassLoss,
+}
+
+
+def task_loss(task: Task, chosen: Mapping[str, nn.Module | None] | None = None) -> nn.Module:
+    """The loss of a task, called with the task's output, its target, what is annotated, and the body mask or ``None``.
+
+    Args:
+        task: the task.
+        chosen: task kind to loss, where another one than the kind's default is wanted.
+    """
+    return (chosen or {}).get(task.kind) or LOSSES[task.kind]()
 
 
 def _mean(per_case: Tensor, annotated: Tensor) -> Tensor:

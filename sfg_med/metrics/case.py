@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sfg_med.metrics.image import bone_mae, masked_mae, psnr_db, ssim
 from sfg_med.metrics.ms_ssim import ms_ssim
 from sfg_med.metrics.organs import score_organs
-from sfg_med.spec import ImageTask, LabelTask, ModelSpec, Task
+from sfg_med.spec import ImageTask, LabelTask, ModelSpec, VolumeTask
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def columns(spec: ModelSpec) -> tuple[Column, ...]:
     and no bone column. The first segmentation has ``dice_<organ>, hd95_mm_<organ>``, a further one
     ``dice_<task>_<organ>`` and so on.
     """
-    return tuple(column for task in spec.tasks for column in _task_columns(spec, task))
+    return tuple(column for task in spec.volume_tasks for column in _task_columns(spec, task))
 
 
 def score_task(
     spec: ModelSpec,
-    task: Task,
+    task: VolumeTask,
     prediction: ArrayLike,
     reference: ArrayLike,
     mask: ArrayLike | None,
@@ -104,7 +104,7 @@ def case_dice_mean(row: Mapping[str, float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def _task_columns(spec: ModelSpec, task: Task) -> list[Column]:
+def _task_columns(spec: ModelSpec, task: VolumeTask) -> list[Column]:
     return _organ_columns(spec, task) if isinstance(task, LabelTask) else _image_columns(spec, task)
 
 

@@ -19,7 +19,7 @@ from sfg_med.errors import SfgMedError
 from sfg_med.metrics import columns, reference_in_unit, score_task, voxel_counts
 from sfg_med.report.case_files import Predictions
 from sfg_med.report.references import MASK, Case, References, labels_of_model, open_references
-from sfg_med.spec import ImageTask, ModelSpec, Task
+from sfg_med.spec import ImageTask, ModelSpec, VolumeTask
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
@@ -123,7 +123,7 @@ def score_case(job: CaseJob) -> CaseScore:
 def _score_tasks(job: CaseJob, score: CaseScore) -> None:
     mask: Volume | None = None
     mask_path = job.case.files.get(MASK)
-    for task in job.spec.tasks:
+    for task in job.spec.volume_tasks:
         reference_path = job.case.files.get(task.name)
         if reference_path is None:
             continue
@@ -135,7 +135,7 @@ def _score_tasks(job: CaseJob, score: CaseScore) -> None:
 
 
 def _score_task(
-    job: CaseJob, score: CaseScore, task: Task, prediction: Volume, reference: Volume, mask: Volume | None
+    job: CaseJob, score: CaseScore, task: VolumeTask, prediction: Volume, reference: Volume, mask: Volume | None
 ) -> None:
     inside = None if mask is None else mask.array
     expected = reference.array
@@ -153,7 +153,7 @@ def _score_task(
     score.missed += [name for name, dice in pairs if math.isnan(values[name]) and not math.isnan(values[dice])]
 
 
-def _read_prediction(job: CaseJob, task: Task, reference: Volume) -> Volume:
+def _read_prediction(job: CaseJob, task: VolumeTask, reference: Volume) -> Volume:
     path = job.predictions.get(task.name)
     if path is None:
         expected = f"{job.spec.input_name}_{task.name}.nii.gz among the predictions"

@@ -10,10 +10,10 @@ import torch
 from monai.transforms import SaveImage, Transform
 from torch import Tensor
 
-from sfg_med.spec import ImageTask, LabelTask, ModelSpec, Task
+from sfg_med.spec import ImageTask, LabelTask, ModelSpec, VolumeTask
 
 
-def decode(output: Tensor, task: Task) -> Tensor:
+def decode(output: Tensor, task: VolumeTask) -> Tensor:
     """A task's channels to file values.
 
     Args:
@@ -58,7 +58,7 @@ class DecodeTasksd(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Decode the tasks' entries."""
         result = dict(data)
-        for task in self.spec.tasks:
+        for task in self.spec.volume_tasks:
             result[task.name] = decode(result[task.name], task)
         return result
 

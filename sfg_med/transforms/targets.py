@@ -35,7 +35,7 @@ class EncodeTargetsd(Transform):
         labels = result.pop(LABELS, {})
         result.setdefault("mask", torch.ones_like(reference, dtype=torch.uint8))
         result["mask"] = (result["mask"] > 0).to(torch.uint8)
-        for task in self.spec.tasks:
+        for task in self.spec.volume_tasks:
             annotated = torch.zeros(task.channels)
             if task.name not in result:
                 result[task.name] = torch.zeros_like(reference)

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import DiceCELoss
+from scipy.special import log_softmax
 
-from sfg_med.losses import ImageLoss, JointLoss, LabelLoss
+from sfg_med.losses import ClassLoss, ImageLoss, JointLoss, LabelLoss, ValueLoss, task_loss
 from sfg_med.networks import SFGUNet
 from sfg_med.sharing import VariationalObjective
-from sfg_med.spec import ModelSpec
+from sfg_med.spec import ClassTask, ImageTask, LabelTask, ModelSpec, ValueTask, make_spec
 
 
 def test_with_every_label_drawn_it_is_monais_dice_plus_cross_entropy() -> None:
@@ -84,3 +85,49 @@ def test_a_batch_without_any_target_has_no_gradient() -> None:
     LabelLoss()(logits, torch.zeros(1, 1, 4, 4), torch.zeros(1, 4), torch.ones(1, 1, 4, 4)).backward()
     assert logits.grad is not None
     assert logits.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["rmse", "mse", "l1"])
+def test_value_loss_leaves_out_cases_without_a_number(kind: str) -> None:
+    """The root is taken of the mean over the batch (the paper), not case by case."""
+    predicted, target = torch.randn(4, 1), torch.randn(4, 1)
+    target[2] = torch.nan
+    error = (predicted - target).numpy()[[0, 1, 3]]
+    expected = {"rmse": np.sqrt(np.mean(error**2)), "mse": np.mean(error**2), "l1": np.mean(np.abs(error))}[kind]
+    found = ValueLoss(kind)(predicted, target, torch.tensor([[1.0], [1], [0], [1]]))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_loss_leaves_out_cases_without_a_class() -> None:
+    logits, target = torch.randn(3, 2), torch.tensor([[1], [0], [1]])
+    rows = -log_softmax(logits.numpy(), axis=1)
+    found = ClassLoss()(logits, target, torch.tensor([[1.0, 1], [1, 1], [0, 0]]))
+    assert found.item() == pytest.approx((rows[0, 1] + rows[1, 0]) / 2, rel=1e-5)
+
+
+def test_numbers_and_classes_that_no_case_has_teach_nothing() -> None:
+    predicted = torch.randn(2, 2, requires_grad=True)
+    none = torch.zeros(2, 2)
+    (ValueLoss()(predicted[:, :1], torch.full((2, 1), torch.nan), none) + ClassLoss()(predicted, none, none)).backward()
+    assert predicted.grad is not None
+    assert predicted.grad.abs().sum() == 0
+
+
+def test_every_kind_of_task_has_its_loss() -> None:
+    found = [type(task_loss(task)) for task in (ImageTask(), LabelTask(), ValueTask(), ClassTask())]
+    assert found == [ImageLoss, LabelLoss, ValueLoss, ClassLoss]
+    chosen = ValueLoss("l1")
+    assert task_loss(ValueTask(), {"value": chosen, "image": None}) is chosen
+    with pytest.raises(ValueError, match="l2"):
+        ValueLoss("l2")
+
+
+def test_age_and_gender_need_no_mask() -> None:
+    tasks = [{"kind": "value", "name": "age"}, {"kind": "class", "name": "gender", "classes": ["male", "female"]}]
+    spec = make_spec(tasks, spacing_mm=[1.0, 1.0], patch_size=[8, 8])
+    net = SFGUNet(2, 3, spec.channels, channels=(4, 8))
+    targets = {"age": torch.rand(2, 1), "gender": torch.tensor([[0], [1]])}
+    known = {"age_annotated": torch.ones(2, 1), "gender_annotated": torch.ones(2, 2)}
+    loss = JointLoss(spec, net)
+    total = loss(torch.randn(2, 3), {**targets, **known})
+    assert total.item() == pytest.approx(loss.last["loss_age"] + loss.last["loss_gender"], rel=1e-5)
