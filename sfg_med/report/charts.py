@@ -55,7 +55,7 @@ def group_colours(groups: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _drawing(width: float, height: float, name: str) -> Iterator[tuple[Figure, list[str]]]:
+def drawing(width: float, height: float, name: str) -> Iterator[tuple[Figure, list[str]]]:
     """Give a figure and a list that holds its SVG afterwards; ``name`` keeps ids apart on one page."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -95,7 +95,7 @@ def line_chart(
         logarithmic: vertical axis; only for positive values.
         mark: step to mark with a vertical line.
     """
-    with _drawing(6.4, 3.3, name) as (figure, result):
+    with drawing(6.4, 3.3, name) as (figure, result):
         axes = figure.add_subplot()
         for number, (title, curve) in enumerate(curves.items()):
             every = max(1, len(curve.steps) // POINTS)
@@ -119,7 +119,7 @@ def line_chart(
 def share_bars(shares: Shares) -> str:
     """Draw the final share of each group in each layer as stacked bars, first layer on top, the sum last."""
     rows = [*zip(shares.layers, shares.values[-1], strict=True), ("all kernels", shares.overall[-1])]
-    with _drawing(9.4, 1.1 + 0.27 * len(rows), "final group shares") as (figure, result):
+    with drawing(9.4, 1.1 + 0.27 * len(rows), "final group shares") as (figure, result):
         axes = figure.add_subplot()
         places = [*range(len(rows) - 1), len(rows) - 0.6]
         left = np.zeros(len(rows))
@@ -154,7 +154,7 @@ def share_maps(shares: Shares) -> str:
     count = len(shares.groups)
     across = min(count, 3)
     down = -(-count // across)
-    with _drawing(11.5, down * (1.3 + 0.2 * len(shares.layers)), "group shares over time") as (
+    with drawing(11.5, down * (1.3 + 0.2 * len(shares.layers)), "group shares over time") as (
         figure,
         result,
     ):
@@ -187,7 +187,7 @@ def share_maps(shares: Shares) -> str:
 
 def share_curves(shares: Shares) -> str:
     """Draw the share of each group among all kernels over the steps."""
-    with _drawing(6.4, 3.3, "shares of all kernels over time") as (figure, result):
+    with drawing(6.4, 3.3, "shares of all kernels over time") as (figure, result):
         axes = figure.add_subplot()
         colours = group_colours(shares.groups)
         axes.stackplot(shares.steps, shares.overall.T, labels=shares.groups, colors=colours)
