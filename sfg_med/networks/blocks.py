@@ -3,85 +3,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
-from sfg_med.networks import norms  # noqa: F401 - registers the norm's name with MONAI
+from sfg_med.networks import norms  # noqa: F401 - registers the norms' names with MONAI
 from sfg_med.sharing import Features, GroupPolicy, KernelGroups, PathConv, SharingConv, TaskGroups, remask
-from sfg_med.sharing.convolution import Size
 from sfg_med.sharing.distribution import GroupInit
 
 FORMS: dict[str, type[SharingConv]] = {"formula": SharingConv, "paths": PathConv}
 Layer = str | Sequence[Any]
+LEAKY: Layer = ("leakyrelu", {"negative_slope": 0.01})
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """What all blocks of a network have in common.
+
+    Args:
+        spatial_dims: 2 or 3.
+        groups: the network's groups.
+        policy: the network's sampling rule.
+        group_init: start of the kernels' group probabilities.
+        norm: MONAI norm name with arguments; in the path form every group has its own.
+        act: MONAI activation name with arguments; ``prelu`` has a slope for each channel.
+        norm_first: norm before the activation, or after it (the paper's VGG-11).
+        form: ``"formula"`` or ``"paths"``.
+        merge: merge of paths, ``"sum"`` or ``"concat"``; path form only.
+        remask_paths: in the path form, zero after the norm what belongs to other paths; ``False`` is paper-literal.
+    """
+
+    spatial_dims: int
+    groups: TaskGroups
+    policy: GroupPolicy
+    group_init: GroupInit = "default"
+    norm: Layer = "instance_channels_last"
+    act: Layer = field(default=LEAKY)
+    norm_first: bool = True
+    form: str = "formula"
+    merge: str = "sum"
+    remask_paths: bool = True
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ValueError(f"form must be one of {tuple(FORMS)}, got {self.form!r}")
+
+    @property
+    def paths(self) -> int:
+        """Feature maps between two layers."""
+        return len(self.groups) if self.form == "paths" else 1
+
+    def conv(self, into: int, out: int, groups: KernelGroups, *, image: bool = False, **options: Any) -> SharingConv:
+        """A convolution in the network's form; ``image`` says that it reads the image, which is not merged."""
+        merge: dict[str, Any] = {"merge": self.merge} if self.form == "paths" and not image else {}
+        return FORMS[self.form](self.spatial_dims, into, out, groups, **merge, **options)
+
+    def learned_groups(self, kernels: int) -> KernelGroups:
+        """Groups for a layer that learns them."""
+        return KernelGroups(kernels, self.groups, self.policy, init=self.group_init)
+
+    def make_norm(self, channels: int) -> nn.Module:
+        """A norm layer of one path."""
+        return get_norm_layer(_layer(self.norm), self.spatial_dims, channels)
+
+    def make_act(self, channels: int) -> nn.Module:
+        """An activation; one serves all paths."""
+        layer = _layer(self.act)
+        name, options = (layer, {}) if isinstance(layer, str) else layer
+        if name.lower() == "prelu":
+            layer = (name, {"num_parameters": channels, "init": 0.0, **options})
+        return get_act_layer(layer)
 
 
 class SharingBlock(nn.Module):
     """Sharing convolution, norm, activation.
 
     Args:
-        spatial_dims: 2 or 3.
-        in_channels: input channels.
-        out_channels: kernels.
-        groups: the network's groups.
-        policy: the network's sampling rule.
-        kernel_size: one number or one for each axis.
-        stride: one number or one for each axis.
-        norm: MONAI norm name with arguments; in the path form every group has its own.
-        act: MONAI activation name with arguments; ``None`` for none (and then no norm either).
-        form: ``"formula"`` or ``"paths"``.
-        remask_paths: in the path form, zero after the norm what belongs to other paths; ``False`` is paper-literal.
-        group_init: start of the kernels' group probabilities.
-        conv: further arguments of the convolution (``merge`` of the path form).
+        style: what the network's blocks have in common.
+        into: input channels.
+        out: kernels.
+        plain: the convolution only, with a bias.
+        options: further arguments of the convolution: ``kernel_size``, ``stride``, ``image``.
     """
 
-    def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        out_channels: int,
-        groups: TaskGroups,
-        policy: GroupPolicy,
-        *,
-        kernel_size: Size = 3,
-        stride: Size = 1,
-        norm: Layer = "instance_channels_last",
-        act: Layer | None = ("leakyrelu", {"negative_slope": 0.01}),
-        form: str = "formula",
-        remask_paths: bool = True,
-        group_init: GroupInit = "default",
-        conv: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, style: BlockStyle, into: int, out: int, *, plain: bool = False, **options: Any) -> None:
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f"form must be one of {tuple(FORMS)}, got {form!r}")
-        self.conv: nn.Module = FORMS[form](
-            spatial_dims,
-            in_channels,
-            out_channels,
-            KernelGroups(out_channels, groups, policy, init=group_init),
-            kernel_size=kernel_size,
-            stride=stride,
-            bias=act is None,  # a norm would take the constant away again
-            **(conv or {}),
-        )
-        paths = len(groups) if form == "paths" else 1
-        self.remask = form == "paths" and remask_paths
-        if act is None:
-            self.norms = nn.ModuleList([nn.Identity() for _ in range(paths)])
-            self.act: nn.Module = nn.Identity()
-        else:
-            self.norms = nn.ModuleList([get_norm_layer(_layer(norm), spatial_dims, out_channels) for _ in range(paths)])
-            self.act = get_act_layer(_layer(act))
+        # With a norm there is no bias: it would take the constant away again.
+        self.conv: nn.Module = style.conv(into, out, style.learned_groups(out), bias=plain, **options)
+        self.remask = style.form == "paths" and style.remask_paths
+        self.norm_first = style.norm_first
+        self.norms = nn.ModuleList([nn.Identity() if plain else style.make_norm(out) for _ in range(style.paths)])
+        self.act: nn.Module = nn.Identity() if plain else style.make_act(out)
+        # What a strategy does with the output, such as a cross-stitch unit.
+        self.unit: nn.Module = nn.Identity()
 
     def forward(self, features: Features) -> Features:
         """``(B, C, *spatial)`` to ``(B, K, *spatial / stride)``."""
         features = self.conv(features)
-        maps = tuple(self.act(norm(m)) for norm, m in zip(self.norms, features.maps, strict=True))
+        maps = tuple(self._finish(norm, m) for norm, m in zip(self.norms, features.maps, strict=True))
         features = Features(maps, features.membership)
         return remask(features) if self.remask else features
+
+    def _finish(self, norm: nn.Module, x: Tensor) -> Tensor:
+        x = self.act(norm(x)) if self.norm_first else norm(self.act(x))
+        return self.unit(x)
+
+    def reorder(self, order: Tensor) -> None:
+        """Follow the new order of the convolution's kernels."""
+        for module in (*self.norms, self.act):
+            reorder(module, order)
 
 
 def _layer(layer: Layer) -> str | tuple[Any, ...]:
@@ -89,14 +122,25 @@ def _layer(layer: Layer) -> str | tuple[Any, ...]:
     return layer if isinstance(layer, str) else tuple(layer)
 
 
-def reorder_norm(norm: nn.Module, order: Tensor) -> nn.Module:
-    """Keep the channels ``order`` of a norm layer's parameters and statistics, in place."""
-    channels = next((t.shape[0] for t in norm.state_dict().values() if t.dim() == 1), None)
-    for name, value in list(norm.state_dict(keep_vars=True).items()):
+def reorder(module: nn.Module, order: Tensor) -> None:
+    """Keep the channels ``order`` of the parameters and statistics of a norm or activation, in place."""
+    channels = next((t.shape[0] for t in module.state_dict().values() if t.dim() == 1), None)
+    for name, value in list(module.state_dict(keep_vars=True).items()):
         if value.dim() == 1 and value.shape[0] == channels:
             kept = value.detach()[order.to(value.device)].clone()
-            setattr(norm, name, nn.Parameter(kept) if isinstance(value, nn.Parameter) else kept)
-    for name in ("num_features", "num_channels", "num_groups"):
-        if hasattr(norm, name):
-            setattr(norm, name, len(order))
-    return norm
+            setattr(module, name, nn.Parameter(kept) if isinstance(value, nn.Parameter) else kept)
+    for name in ("num_features", "num_channels", "num_groups", "num_parameters"):
+        if hasattr(module, name):
+            setattr(module, name, len(order))
+
+
+def check_copies(copies: Sequence[int] | None, stages: int) -> list[int]:
+    """How often each stage has its kernels; 1 by default.
+
+    Raises:
+        ValueError: for a wrong number of stages or a number below 1.
+    """
+    values = [1] * stages if copies is None else [int(c) for c in copies]
+    if len(values) != stages or min(values) < 1:
+        raise ValueError(f"copies needs a positive number for each of {stages} stages, got {copies}")
+    return values

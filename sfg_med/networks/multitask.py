@@ -11,10 +11,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from sfg_med.networks.blocks import SharingBlock, reorder_norm
-from sfg_med.sharing import GroupPolicy, KernelGroups, PathConv, SharingConv, TaskGroups
-from sfg_med.sharing.compact import compact_convolutions
+from sfg_med.networks.blocks import BlockStyle, SharingBlock
+from sfg_med.sharing import Features, GroupPolicy, KernelGroups, PathConv, SharingConv
+from sfg_med.sharing.compact import CompactConv, compact_convolutions
+
+LOG_VARIANCE = "_log_variance"
 
 
 class MultiTaskNetwork(nn.Module, ABC):
@@ -22,32 +25,86 @@ class MultiTaskNetwork(nn.Module, ABC):
 
     Args:
         tasks: task name to output channels, in output order.
-        groups: the groups of the kernels.
-        policy: the sampling rule; training schedules change it.
+        style: what the blocks have in common, with the groups of the kernels and the sampling rule.
+        variance: also return a log variance for each task, one channel, after the channels of all tasks
+            (heteroscedastic uncertainty; methods.md 2).
     """
 
-    def __init__(self, tasks: Mapping[str, int], groups: TaskGroups, policy: GroupPolicy) -> None:
+    head: nn.Module
+
+    def __init__(self, tasks: Mapping[str, int], style: BlockStyle, *, variance: bool = False) -> None:
         super().__init__()
         self.tasks = dict(tasks)
-        self.groups = groups
-        self.policy = policy
+        self.outputs = {**self.tasks, **({f"{t}{LOG_VARIANCE}": 1 for t in tasks} if variance else {})}
+        self.groups = style.groups
+        self.policy = style.policy
+
+    @abstractmethod
+    def stages(self, image: Tensor) -> Iterator[tuple[Features, Features]]:
+        """Run the trunk; yield each stage's features after its first convolution and at its end.
+
+        Args:
+            image: ``(B, C, *spatial)``.
+        """
+
+    @property
+    @abstractmethod
+    def stage_modules(self) -> dict[str, tuple[str, ...]]:
+        """Stage name to the names of its modules, in the order of :meth:`stages`."""
 
     @abstractmethod
     def example_input(self) -> Tensor:
         """Smallest input that the network takes, ``(1, C, *spatial)``."""
 
+    def gather(self, features: Features) -> Features:
+        """What lies between the trunk and the head."""
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, *spatial)`` to ``(B, sum of output channels, *spatial)``."""
+        *_, (_, last) = self.stages(x)
+        return self.read_out(last)
+
+    def read_out(self, features: Features) -> Tensor:
+        """The tasks' output from the trunk's last features."""
+        maps = self.head(self.gather(features)).maps
+        return maps[0] if len(maps) == 1 else torch.stack(maps).sum(0)
+
     def split(self, output: Tensor) -> dict[str, Tensor]:
-        """``(B, C, *spatial)`` to ``{task: (B, C_task, *spatial)}``."""
-        return dict(zip(self.tasks, output.split(list(self.tasks.values()), dim=1), strict=True))
+        """``(B, C, *spatial)`` to ``{output: (B, C_output, *spatial)}``: the tasks, and their log variances."""
+        return dict(zip(self.outputs, output.split(list(self.outputs.values()), dim=1), strict=True))
+
+    def make_head(self, style: BlockStyle, channels: int) -> SharingConv:
+        """A 1x1 convolution whose kernels belong to the tasks of their output channels."""
+        names = [name.removesuffix(LOG_VARIANCE) for name, n in self.outputs.items() for _ in range(n)]
+        owners = torch.tensor([self.groups.singleton(name) for name in names])
+        fixed = KernelGroups(len(owners), self.groups, self.policy, fixed=owners)
+        return style.conv(channels, len(owners), fixed, kernel_size=1)
 
     def sharing_layers(self) -> dict[str, SharingConv]:
         """The convolutions whose kernels learn groups, by qualified name, in the order of the forward pass."""
         named = {n: m for n, m in self.named_modules() if isinstance(m, SharingConv)}
         return {n: m for n, m in named.items() if m.kernel_groups.distribution is not None}
 
+    @property
+    def stage_layers(self) -> dict[str, list[str]]:
+        """Stage name to the names of its layers in :meth:`group_probabilities`, in the order of the forward pass."""
+        names = list(self.group_probabilities())
+        return {
+            stage: [n for module in modules for n in names if n.startswith(f"{module}.")]
+            for stage, modules in self.stage_modules.items()
+        }
+
     def group_probabilities(self) -> dict[str, Tensor]:
-        """``(K, G)`` probabilities of each sharing layer's kernels; rows sum to 1, fixed kernels are one-hot."""
-        return {name: layer.kernel_groups.probabilities() for name, layer in self.sharing_layers().items()}
+        """``(K, G)`` probabilities of each sharing layer's kernels; rows sum to 1, fixed kernels are one-hot.
+
+        The kernels of a compact network stand in their new order.
+        """
+        learned = {name: layer.kernel_groups.probabilities() for name, layer in self.sharing_layers().items()}
+        for name, layer in self.named_modules():
+            if isinstance(layer, CompactConv) and layer.chosen:
+                learned[name] = one_hot(layer.assignment, len(self.groups)).float()
+        return learned
 
     def set_groups(self, assignment: Mapping[str, Tensor]) -> None:
         """Fix the kernels of layers to groups, by index into ``groups.names`` (-1 frees a kernel).
@@ -66,11 +123,11 @@ class MultiTaskNetwork(nn.Module, ABC):
     def freeze_groups(self) -> None:
         """Fix every kernel that is still free to its likeliest group."""
         for layer in self.sharing_layers().values():
-            layer.kernel_groups.fix(layer.kernel_groups.probabilities().argmax(-1))
+            layer.kernel_groups.fix(layer.kernel_groups.decided())
 
     def assignments(self) -> dict[str, Tensor]:
-        """Likeliest (or fixed) group of each kernel, ``{layer: (K,) long}``."""
-        return {name: p.detach().argmax(-1).cpu() for name, p in self.group_probabilities().items()}
+        """Likeliest (or fixed) group of each kernel that can have one, ``{layer: (K,) long}``."""
+        return {name: layer.kernel_groups.decided().cpu() for name, layer in self.sharing_layers().items()}
 
     @contextmanager
     def posterior_draw(self, generator: torch.Generator, policy: GroupPolicy | None = None) -> Iterator[None]:
@@ -102,22 +159,50 @@ class MultiTaskNetwork(nn.Module, ABC):
             task: keep one task only; the output then has this task's channels.
 
         Raises:
-            ValueError: for an unknown task, or a network in the path form.
+            ValueError: for an unknown task, a network in the path form, or a task of a network that is compact.
         """
         if task is not None and task not in self.tasks:
             raise ValueError(f"unknown task {task!r}; the tasks are {', '.join(self.tasks)}")
         if any(isinstance(m, PathConv) for m in self.modules()):
             raise ValueError("only the one-formula form is compacted; load the weights into form='formula'")
+        if any(isinstance(m, CompactConv) for m in self.modules()):
+            if task is not None:
+                raise ValueError("the network is compact already; keep one task of the network that it was made from")
+            return copy.deepcopy(self)
         network = copy.deepcopy(self).eval()
         example = network.example_input().to(next(self.parameters()))
         done = compact_convolutions(network, lambda: network(example), self.groups, task)
         for name, module in list(network.named_modules()):
             if isinstance(module, SharingBlock) and f"{name}.conv" in done:
                 module.conv, order = done[f"{name}.conv"]
-                module.norms = nn.ModuleList([reorder_norm(n, order) for n in module.norms])
-        network.restrict_tasks(task, done)
+                module.reorder(order)
+        network.restrict_tasks(task, *done["head"])
         return network.train(self.training)
 
-    @abstractmethod
-    def restrict_tasks(self, task: str | None, done: Mapping[str, tuple[nn.Module, Tensor]]) -> None:
-        """Take the compacted head; called by :meth:`compact` on the copy."""
+    def restrict_tasks(self, task: str | None, head: nn.Module, order: Tensor) -> None:
+        """Take the compacted head; called by :meth:`compact` on the copy.
+
+        Args:
+            task: the only task to keep, or ``None``.
+            head: compact head.
+            order: old output channel at each of the head's output channels.
+        """
+        self.head = head
+        if task is not None:
+            self.tasks = {task: self.tasks[task]}
+            self.outputs = {o: n for o, n in self.outputs.items() if o.removesuffix(LOG_VARIANCE) == task}
+        elif not torch.equal(order, torch.arange(len(order))):
+            # The head's kernels are sorted by group, which is not the order of the tasks in general.
+            self.head = _Reordered(head, torch.argsort(order))
+
+
+class _Reordered(nn.Module):
+    """A compact layer whose output channels go back to their original order."""
+
+    def __init__(self, layer: nn.Module, order: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.order = order
+
+    def forward(self, features: Features) -> Features:
+        return self.layer(features).apply(lambda m: m.index_select(1, self.order.to(m.device)))

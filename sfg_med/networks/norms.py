@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instance norm that keeps the channels-last layout."""
+"""Norms that the networks add to MONAI's: instance norm in the channels-last layout, batch norm without memory."""
 
 from __future__ import annotations
 
@@ -42,3 +42,27 @@ class InstanceNorm(nn.Module):
 @Norm.factory_function("instance_channels_last")
 def _factory(_: int) -> type[InstanceNorm]:
     return InstanceNorm
+
+
+class BatchStatistics2d(nn.BatchNorm2d):
+    """Batch norm that uses the batch's statistics at test time as well (Bragman et al. 2019; methods.md 1.6).
+
+    Args:
+        num_features: channels.
+        eps: added to the variance.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__(num_features, eps, track_running_stats=False)
+
+
+class BatchStatistics3d(nn.BatchNorm3d):
+    """As :class:`BatchStatistics2d`, for volumes."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__(num_features, eps, track_running_stats=False)
+
+
+@Norm.factory_function("batch_statistics")
+def _batch_statistics(dims: int) -> type[nn.Module]:
+    return {2: BatchStatistics2d, 3: BatchStatistics3d}[dims]

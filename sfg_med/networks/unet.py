@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sfg_med.networks.blocks import FORMS, Layer, SharingBlock
+from sfg_med.networks.blocks import BlockStyle, SharingBlock, check_copies
 from sfg_med.networks.multitask import MultiTaskNetwork
-from sfg_med.sharing import Features, GroupPolicy, KernelGroups, TaskGroups, concatenate
+from sfg_med.sharing import Features, GroupPolicy, TaskGroups, concatenate
 from sfg_med.sharing.convolution import Size, as_tuple
-from sfg_med.sharing.distribution import GroupInit
+from sfg_med.sharing.groups import Pattern
 
 MODES = {2: "bilinear", 3: "trilinear"}
 
@@ -33,14 +33,13 @@ class SFGUNet(MultiTaskNetwork):
         strides: down-sampling into each level but the first, each a number or one for each axis; 2 by default.
         kernel_sizes: kernel size of each level, each a number or one for each axis; 3 by default.
         convs_per_level: convolutions in each level of the encoder and of the decoder.
-        groups: ``"singletons"`` (the paper) or ``"lattice"`` (all sets of tasks).
-        group_init: start of the group probabilities, see :func:`sfg_med.sharing.initial_probabilities`.
+        copies: for each stage (levels of the encoder, then of the decoder), multiplies its kernels; 1 by default.
+        groups: ``"singletons"`` (the paper), ``"lattice"`` (all sets of tasks), or sets of task names.
         policy: arguments of :class:`sfg_med.sharing.GroupPolicy`.
-        norm: MONAI norm with arguments.
-        act: MONAI activation with arguments.
-        form: ``"formula"`` (one dense convolution a layer) or ``"paths"`` (the paper's, one for each group).
-        merge: merge of paths, ``"sum"`` or ``"concat"``; path form only.
-        remask_paths: zero foreign channels after the norm; path form only.
+        variance: also return a log variance for each task.
+        style: arguments of :class:`sfg_med.networks.blocks.BlockStyle`: ``group_init``, ``norm``, ``act``, ``form``
+            (``"formula"``, one dense convolution a layer, or ``"paths"``, the paper's, one for each group), ``merge``,
+            ``remask_paths``.
 
     Example:
         >>> net = SFGUNet(2, 1, {"ct": 1, "seg": 6}, channels=(8, 16))
@@ -58,17 +57,15 @@ class SFGUNet(MultiTaskNetwork):
         strides: Sequence[Size] | None = None,
         kernel_sizes: Sequence[Size] | None = None,
         convs_per_level: int = 2,
-        groups: str = "singletons",
-        group_init: GroupInit = "default",
+        copies: Sequence[int] | None = None,
+        groups: Pattern = "singletons",
         policy: Mapping[str, Any] | None = None,
-        norm: Layer = "instance_channels_last",
-        act: Layer = ("leakyrelu", {"negative_slope": 0.01}),
-        form: str = "formula",
-        merge: str = "sum",
-        remask_paths: bool = True,
+        variance: bool = False,
+        **style: Any,
     ) -> None:
         tasks = dict(tasks or {"ct": 1, "seg": 6})
-        super().__init__(tasks, TaskGroups.make(tasks, groups), GroupPolicy(**(policy or {})))
+        common = BlockStyle(spatial_dims, TaskGroups.make(tasks, groups), GroupPolicy(**(policy or {})), **style)
+        super().__init__(tasks, common, variance=variance)
         levels = len(channels)
         strides = [2] * (levels - 1) if strides is None else list(strides)
         kernels = [3] * levels if kernel_sizes is None else list(kernel_sizes)
@@ -76,45 +73,45 @@ class SFGUNet(MultiTaskNetwork):
             raise ValueError(f"{levels} levels need {levels - 1} strides and {levels} kernel sizes")
         self.spatial_dims, self.in_channels = spatial_dims, in_channels
         self.strides = [as_tuple(s, spatial_dims) for s in strides]
-        # The image is not merged from paths.
-        merges = {"merge": merge} if form == "paths" else {}
-        shared = {"group_init": group_init, "form": form, "remask_paths": remask_paths}
+        rising = list(range(levels - 2, -1, -1))
+        times = check_copies(copies, 2 * levels - 1)
+        down = [channels[i] * times[i] for i in range(levels)]
+        up = [channels[i] * t for i, t in zip(rising, times[levels:], strict=True)]
 
-        def block(into: int, out: int, kernel: Size, stride: Size = 1, **extra: Any) -> SharingBlock:
-            options = {"norm": norm, "act": act, **shared, "conv": merges, **extra}
-            return SharingBlock(
-                spatial_dims, into, out, self.groups, self.policy, kernel_size=kernel, stride=stride, **options
-            )
+        def level(into: int, out: int, kernel: Size, stride: Size = 1, image: bool = False) -> nn.Sequential:
+            first = SharingBlock(common, into, out, kernel_size=kernel, stride=stride, image=image)
+            others = (SharingBlock(common, out, out, kernel_size=kernel) for _ in range(convs_per_level - 1))
+            return nn.Sequential(first, *others)
 
-        def level(into: int, out: int, kernel: Size, stride: Size = 1) -> nn.Sequential:
-            first = block(into, out, kernel, stride)
-            return nn.Sequential(first, *(block(out, out, kernel) for _ in range(convs_per_level - 1)))
-
-        inputs, steps = [in_channels, *channels[:-1]], [1, *strides]
-        encoder = [level(*sizes) for sizes in zip(inputs, channels, kernels, steps, strict=True)]
-        encoder[0][0] = block(in_channels, channels[0], kernels[0], conv={})
-        self.encoder = nn.ModuleList(encoder)
+        inputs, steps, first = [in_channels, *down[:-1]], [1, *strides], [True] + [False] * (levels - 1)
+        self.encoder = nn.ModuleList(map(level, inputs, down, kernels, steps, first))
         # A 1x1 convolution commutes with interpolation: reduce the channels first, on the coarse grid.
-        rising = range(levels - 2, -1, -1)
-        self.reduce = nn.ModuleList(block(channels[i + 1], channels[i], 1, act=None) for i in rising)
-        self.decoder = nn.ModuleList(level(2 * channels[i], channels[i], kernels[i]) for i in rising)
-        owners = torch.tensor([self.groups.singleton(t) for t, n in tasks.items() for _ in range(n)])
-        fixed = KernelGroups(len(owners), self.groups, self.policy, fixed=owners)
-        self.head: nn.Module = FORMS[form](spatial_dims, channels[0], len(owners), fixed, kernel_size=1)
+        below = [down[-1], *up[:-1]]
+        self.reduce = nn.ModuleList(
+            SharingBlock(common, b, u, kernel_size=1, plain=True) for b, u in zip(below, up, strict=True)
+        )
+        self.decoder = nn.ModuleList(level(u + down[i], u, kernels[i]) for i, u in zip(rising, up, strict=True))
+        self.head = self.make_head(common, up[-1] if up else down[-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, *spatial)`` to ``(B, sum of task channels, *spatial)``; any spatial size."""
-        features = Features((x,))
+    def stages(self, image: Tensor) -> Iterator[tuple[Features, Features]]:
+        """Levels of the encoder, then of the decoder; any spatial size."""
+        features = Features((image,))
         skips = []
         for level in self.encoder:
-            features = level(features)
+            first, features = _run(level, features)
             skips.append(features)
+            yield first, features
         skips.pop()
         for reduce, level in zip(self.reduce, self.decoder, strict=True):
             skip = skips.pop()
-            features = level(concatenate(_enlarge(reduce(features), skip.maps[0].shape[2:]), skip))
-        maps = self.head(features).maps
-        return maps[0] if len(maps) == 1 else torch.stack(maps).sum(0)
+            first, features = _run(level, concatenate(_enlarge(reduce(features), skip.maps[0].shape[2:]), skip))
+            yield first, features
+
+    @property
+    def stage_modules(self) -> dict[str, tuple[str, ...]]:
+        """Levels of the encoder, then of the decoder."""
+        down = {f"encoder.{i}": (f"encoder.{i}",) for i in range(len(self.encoder))}
+        return down | {f"decoder.{i}": (f"reduce.{i}", f"decoder.{i}") for i in range(len(self.decoder))}
 
     def example_input(self) -> Tensor:
         """Two voxels along each axis at the coarsest level."""
@@ -123,26 +120,13 @@ class SFGUNet(MultiTaskNetwork):
             size = [s * step for s, step in zip(size, stride, strict=True)]
         return torch.zeros(1, self.in_channels, *size)
 
-    def restrict_tasks(self, task: str | None, done: Mapping[str, tuple[nn.Module, Tensor]]) -> None:
-        """Put the compacted head in place."""
-        self.head, order = done["head"]
-        if task is not None:
-            self.tasks = {task: self.tasks[task]}
-        elif not torch.equal(order, torch.arange(len(order))):
-            # The head's kernels are sorted by group, which is not the order of the tasks in general.
-            self.head = _Reordered(self.head, torch.argsort(order))
 
-
-class _Reordered(nn.Module):
-    """A compact layer whose output channels go back to their original order."""
-
-    def __init__(self, layer: nn.Module, order: Tensor) -> None:
-        super().__init__()
-        self.layer = layer
-        self.order = order
-
-    def forward(self, features: Features) -> Features:
-        return self.layer(features).apply(lambda m: m.index_select(1, self.order.to(m.device)))
+def _run(level: nn.Module, features: Features) -> tuple[Features, Features]:
+    """Features after the first block of a level and after its last."""
+    first = last = level[0](features)  # type: ignore[index]
+    for block in level[1:]:  # type: ignore[index]
+        last = block(last)
+    return first, last
 
 
 def _enlarge(features: Features, size: Sequence[int]) -> Features:

@@ -5,17 +5,19 @@ from sfg_med.sharing.convolution import SharingConv
 from sfg_med.sharing.distribution import GroupDistribution, entropy, initial_probabilities
 from sfg_med.sharing.features import Features, concatenate
 from sfg_med.sharing.groups import TaskGroups
-from sfg_med.sharing.kernel_groups import KernelGroups
+from sfg_med.sharing.kernel_groups import IDLE, InheritedGroups, KernelGroups
 from sfg_med.sharing.objective import VariationalObjective, mean_entropy
 from sfg_med.sharing.paths import PathConv, remask
 from sfg_med.sharing.sampling import GroupPolicy, membership
 from sfg_med.sharing.schedule import GroupingSchedule, TemperatureSchedule
 
 __all__ = [
+    "IDLE",
     "Features",
     "GroupDistribution",
     "GroupPolicy",
     "GroupingSchedule",
+    "InheritedGroups",
     "KernelGroups",
     "PathConv",
     "SharingConv",

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sfg_med.sharing.convolution import CHANNELS_LAST, SharingConv
+from sfg_med.sharing.convolution import CHANNELS_LAST, SLOPE, SharingConv
 from sfg_med.sharing.features import Features
 from sfg_med.sharing.groups import TaskGroups
+from sfg_med.sharing.kernel_groups import IDLE, InheritedGroups
 
 
 class CompactConv(nn.Module):
@@ -19,12 +20,21 @@ class CompactConv(nn.Module):
 
     Args:
         layer: the convolution to compact.
+        groups: for each block, index of its group.
         kernels: for each block, indices of the kernels of ``layer``, in output order.
         inputs: for each block, pairs of (position in the new input, channel of the old input) that it reads.
     """
 
-    def __init__(self, layer: SharingConv, kernels: list[Tensor], inputs: list[tuple[Tensor, Tensor]]) -> None:
+    assignment: Tensor
+
+    def __init__(
+        self, layer: SharingConv, groups: list[int], kernels: list[Tensor], inputs: list[tuple[Tensor, Tensor]]
+    ) -> None:
         super().__init__()
+        # Groups are named for layers that could have learned them; a head's or an inherited group is no choice.
+        self.chosen = layer.kernel_groups.distribution is not None
+        assignment = torch.cat([torch.full((len(k),), g) for g, k in zip(groups, kernels, strict=True)])
+        self.register_buffer("assignment", assignment, persistent=False)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.reads: list[slice | Tensor] = []
@@ -40,6 +50,12 @@ class CompactConv(nn.Module):
             self.biases.append(nn.Parameter(_bias(layer)[rows].clone()))
         self.convolve = _Convolve(layer)
 
+    def reset_parameters(self) -> None:
+        """New weights for training from scratch, each block as a layer of its own."""
+        for weight in self.weights:
+            if weight.any():  # a block that may read nothing stays zero
+                nn.init.kaiming_normal_(weight, a=SLOPE)
+
     def forward(self, features: Features) -> Features:
         """``(B, C, *spatial)`` to ``(B, K, *spatial / stride)``, kernels in group order."""
         (x,) = features.maps
@@ -54,7 +70,8 @@ class _Convolve:
     """A layer's plain convolution without the layer's weights (its class, strides and padding only)."""
 
     def __init__(self, layer: SharingConv) -> None:
-        self.spatial_dims, self.stride, self.padding = layer.spatial_dims, layer.stride, layer.padding
+        self.spatial_dims, self.stride = layer.spatial_dims, layer.stride
+        self.padding, self.dilation = layer.padding, layer.dilation
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return SharingConv.convolve(self, x, weight, bias)  # type: ignore[arg-type]
@@ -126,10 +143,10 @@ def compact_convolutions(
         For each layer its compact convolution and the kept kernels in their new order.
     """
     layers = {name: m for name, m in network.named_modules() if isinstance(m, SharingConv)}
-    chosen = [m.kernel_groups.probabilities().detach().argmax(-1).cpu() for m in layers.values()]
+    sources = trace_inputs(network, run)
+    chosen = _decide(layers, sources)
     wanted = torch.ones(len(groups), dtype=torch.bool) if task is None else groups.holds[groups.tasks.index(task)]
     orders = [_order(assignment, wanted) for assignment in chosen]
-    sources = trace_inputs(network, run)
     result = {}
     for (name, layer), assignment, order in zip(layers.items(), chosen, orders, strict=True):
         new_input = _new_input(sources[name], orders, layer.weight.shape[1])
@@ -145,12 +162,24 @@ def compact_convolutions(
                 readable = torch.ones(len(new_input), dtype=torch.bool)
             positions = readable.nonzero().flatten()
             inputs.append((positions, new_input[positions]))
-        result[name] = (CompactConv(layer, [rows for _, rows in present], inputs), order)
+        result[name] = (CompactConv(layer, [g for g, _ in present], [rows for _, rows in present], inputs), order)
     return result
+
+
+def _decide(layers: Mapping[str, SharingConv], sources: Mapping[str, Tensor]) -> list[Tensor]:
+    """Group of each kernel of each layer; kernels that inherit their groups take those of their inputs."""
+    chosen: list[Tensor] = []
+    for name, layer in layers.items():
+        if isinstance(layer.kernel_groups, InheritedGroups):
+            chosen.append(torch.stack([chosen[i][k] for i, k in sources[name].tolist()]))
+        else:
+            chosen.append(layer.kernel_groups.decided().cpu())
+    return chosen
 
 
 def _order(assignment: Tensor, wanted: Tensor) -> Tensor:
     order = torch.argsort(assignment, stable=True)
+    order = order[assignment[order] != IDLE]
     kept = order[wanted[assignment[order]]]
     # A layer without any kernel for the task still needs a feature map; nobody reads its channel.
     return kept if kept.numel() else order[:1]

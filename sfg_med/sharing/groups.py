@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 PATTERNS = ("singletons", "lattice")
+Pattern = str | Iterable[Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,24 @@ class TaskGroups:
             raise ValueError(f"every task needs a group of its own, missing for {missing}")
 
     @classmethod
-    def make(cls, tasks: Iterable[str], pattern: str = "singletons") -> TaskGroups:
+    def make(cls, tasks: Iterable[str], pattern: Pattern = "singletons") -> TaskGroups:
         """Build the groups of a pattern, ordered so that for two tasks they read ``(a, a+b, b)``.
 
         Args:
             tasks: task names.
             pattern: ``"singletons"`` for the T singletons and the full set (SFG, ICCV 2019), ``"lattice"`` for all
-                2^T - 1 non-empty sets.
+                2^T - 1 non-empty sets, or the sets themselves, as task names; the singletons are always added.
 
         Raises:
-            ValueError: for an unknown pattern.
+            ValueError: for an unknown pattern or task.
         """
         names = tuple(tasks)
+        if not isinstance(pattern, str):
+            unknown = {t for s in pattern for t in s} - set(names)
+            if unknown:
+                raise ValueError(f"groups hold tasks among {names}, got {sorted(unknown)}")
+            given = {tuple(sorted(names.index(t) for t in s)) for s in pattern if s}
+            return cls(names, tuple(sorted(given | {(t,) for t in range(len(names))})))
         sizes: Sequence[int]
         if pattern == "singletons":
             sizes = sorted({1, len(names)})
@@ -83,8 +90,20 @@ class TaskGroups:
 
     @property
     def full(self) -> int:
-        """Index of the group of all tasks."""
+        """Index of the group of all tasks.
+
+        Raises:
+            ValueError: if no group holds all tasks.
+        """
         return self.sets.index(tuple(range(len(self.tasks))))
+
+    def index(self, tasks: Iterable[str]) -> int:
+        """Index of the group of exactly these tasks.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        return self.sets.index(tuple(sorted(self.tasks.index(t) for t in tasks)))
 
     def singleton(self, task: str) -> int:
         """Index of the group that holds only this task."""

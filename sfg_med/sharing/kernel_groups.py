@@ -13,7 +13,8 @@ from sfg_med.sharing.distribution import GroupDistribution, GroupInit, initial_p
 from sfg_med.sharing.groups import TaskGroups
 from sfg_med.sharing.sampling import GroupPolicy, membership
 
-FREE = -1
+# What a kernel's assignment says beside a group's index: its group is learned; it belongs to no group.
+FREE, IDLE = -1, -2
 
 
 class KernelGroups(nn.Module):
@@ -49,24 +50,37 @@ class KernelGroups(nn.Module):
         self._held: Tensor | None = None
 
     def probabilities(self) -> Tensor:
-        """``(K, G)``: p of learned kernels, one-hot rows of fixed ones."""
+        """``(K, G)``: p of learned kernels, one-hot rows of fixed ones, zeros for idle ones."""
         return self._fixed_or(lambda p: p)
 
-    def forward(self, batch: int) -> Tensor:
-        """Membership for one forward pass: ``(K, G)``, or ``(B, K, G)`` for draws per sample."""
+    def decided(self) -> Tensor:
+        """``(K,)``: fixed or likeliest group of each kernel, :data:`IDLE` for idle ones."""
+        likeliest = self.probabilities().detach().argmax(-1)
+        return torch.where(self.assignment == IDLE, self.assignment, likeliest)
+
+    def forward(self, batch: int, incoming: Tensor | None = None) -> Tensor:
+        """Membership for one forward pass: ``(K, G)``, or ``(B, K, G)`` for draws per sample.
+
+        Args:
+            batch: number of samples B.
+            incoming: membership of the channels that the kernels read; unused.
+        """
         if self._held is not None:
             return self._held
         return self._fixed_or(lambda p: membership(p, self.policy, training=self.training, batch=batch))
 
     def _fixed_or(self, rule: Callable[[Tensor], Tensor]) -> Tensor:
-        """One-hot rows for fixed kernels, ``rule(p)`` for the others."""
-        chosen = one_hot(self.assignment.clamp_min(0), len(self.groups)).float()
+        """One-hot rows for fixed kernels, zeros for idle ones, ``rule(p)`` for the others."""
+        fixed = one_hot(self.assignment.clamp_min(0), len(self.groups)) * (self.assignment >= 0)[:, None]
         if self.distribution is None:
-            return chosen
-        return torch.where((self.assignment >= 0)[:, None], chosen, rule(self.distribution()))
+            return fixed.float()
+        return torch.where((self.assignment == FREE)[:, None], rule(self.distribution()), fixed.float())
 
     def fix(self, assignment: Tensor) -> None:
-        """Fix the kernels to groups by index; :data:`FREE` (-1) frees a kernel to its learned p.
+        """Fix the kernels to groups by index.
+
+        :data:`FREE` (-1) frees a kernel to its learned p. :data:`IDLE` (-2) takes it out of all groups: no task trains
+        it and no kernel reads it, as if it did not exist.
 
         Raises:
             ValueError: for a wrong length or an index outside the groups.
@@ -74,9 +88,9 @@ class KernelGroups(nn.Module):
         values = torch.as_tensor(assignment, device=self.assignment.device)
         if values.shape != self.assignment.shape:
             raise ValueError(f"expected {self.assignment.numel()} group indices, found shape {tuple(values.shape)}")
-        if values.is_floating_point() or ((values < FREE) | (values >= len(self.groups))).any():
-            raise ValueError(f"group indices must be integers from 0 to {len(self.groups) - 1} (or -1: free)")
-        if self.distribution is None and (values < 0).any():
+        if values.is_floating_point() or ((values < IDLE) | (values >= len(self.groups))).any():
+            raise ValueError(f"group indices must be integers from 0 to {len(self.groups) - 1}, -1 (free) or -2 (idle)")
+        if self.distribution is None and (values == FREE).any():
             raise ValueError("this layer learns no groups, so its kernels cannot be freed")
         self.assignment.copy_(values)
 
@@ -87,3 +101,21 @@ class KernelGroups(nn.Module):
         if rule is not None:
             # Drawn on the CPU, so that a seed means the same on every device.
             self._held = self._fixed_or(lambda p: membership(p.cpu(), rule, training=True, batch=1).to(p.device))
+
+
+class InheritedGroups(KernelGroups):
+    """Kernel k belongs to the groups of input channel k: the convolutions of a residual sum, which adds them up.
+
+    Args:
+        groups: the groups.
+        policy: the network's sampling rule.
+    """
+
+    def __init__(self, groups: TaskGroups, policy: GroupPolicy) -> None:
+        super().__init__(0, groups, policy, fixed=torch.empty(0, dtype=torch.long))
+
+    def forward(self, batch: int, incoming: Tensor | None = None) -> Tensor:
+        """The membership of the input."""
+        if incoming is None:
+            raise ValueError("the image has no groups that a layer could inherit")
+        return incoming

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from sfg_med.sharing.convolution import CONVOLUTIONS, SharingConv, Size
+from sfg_med.sharing.convolution import SharingConv
 from sfg_med.sharing.features import Features
 from sfg_med.sharing.kernel_groups import KernelGroups
 
@@ -20,9 +22,10 @@ class PathConv(SharingConv):
     that its group may read. Costs one convolution for each group.
 
     Args:
+        spatial_dims, in_channels, out_channels, kernel_groups: as in :class:`SharingConv`.
         merge: ``"sum"`` adds the paths (networks without layers between SFG layers); ``"concat"`` concatenates and
             maps back by a 1x1 convolution with bias for each group that reads more than itself.
-        spatial_dims, in_channels, out_channels, kernel_groups, kernel_size, stride, bias: as in :class:`SharingConv`.
+        options: further arguments of :class:`SharingConv`.
     """
 
     def __init__(
@@ -32,14 +35,10 @@ class PathConv(SharingConv):
         out_channels: int,
         kernel_groups: KernelGroups,
         *,
-        kernel_size: Size = 3,
-        stride: Size = 1,
-        bias: bool = True,
         merge: str = "sum",
+        **options: Any,
     ) -> None:
-        super().__init__(
-            spatial_dims, in_channels, out_channels, kernel_groups, kernel_size=kernel_size, stride=stride, bias=bias
-        )
+        super().__init__(spatial_dims, in_channels, out_channels, kernel_groups, **options)
         if merge not in MERGES:
             raise ValueError(f"merge must be one of {MERGES}, got {merge!r}")
         self.sources = [row.nonzero().flatten().tolist() for row in kernel_groups.groups.reads]
@@ -73,7 +72,7 @@ class PathConv(SharingConv):
         if mask.dim() == 1:
             weight = self.weight * mask[(...,) + (None,) * (self.spatial_dims + 1)]
             return self.convolve(x, weight, None if self.bias is None else self.bias * mask)
-        y = CONVOLUTIONS[self.spatial_dims](x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        y = self.convolve(x, self.weight, self.bias)
         return y * mask[(...,) + (None,) * self.spatial_dims]
 
 
