@@ -13,6 +13,8 @@ from sfg_med.sharing.groups import TaskGroups
 
 GroupInit = str | Sequence[float]
 SHARED_PART = 0.6
+VERTEX_PART = 0.99
+STARTS = ("default", "uniform", "dirichlet", "vertices")
 # p is kept off 0 so that its logarithm and its entropy stay finite (the released code clips at the same value).
 EPS = 1e-10
 
@@ -25,7 +27,8 @@ def initial_probabilities(groups: TaskGroups, kernels: int, init: GroupInit = "d
         kernels: number of kernels K of the layer.
         init: ``"default"`` gives 0.6 to the full set and shares the rest equally (0.2/0.6/0.2 for two tasks, the
             paper's choice), ``"uniform"`` 1/G each, ``"dirichlet"`` an independent Dirichlet(1, ..., 1) draw for
-            each kernel, or G numbers that sum to 1.
+            each kernel, ``"vertices"`` 0.99 to one group and the rest equally to the others, with as many kernels of
+            each group (the paper's study of the start, methods.md 1.13), or G numbers that sum to 1.
 
     Returns:
         ``(K, G)`` probabilities.
@@ -37,14 +40,17 @@ def initial_probabilities(groups: TaskGroups, kernels: int, init: GroupInit = "d
     if init == "dirichlet":
         return Dirichlet(torch.ones(size)).sample((kernels,)).clamp_min(1e-3)
     if size == 1:
-        values = torch.ones(1)
-    elif init == "uniform":
+        return torch.ones(kernels, 1)
+    if init == "vertices":
+        own = torch.arange(kernels) * size // kernels
+        return torch.full((kernels, size), (1 - VERTEX_PART) / (size - 1)).scatter(1, own[:, None], VERTEX_PART)
+    if init == "uniform":
         values = torch.full((size,), 1.0 / size)
     elif init == "default":
         values = torch.full((size,), (1.0 - SHARED_PART) / (size - 1))
         values[groups.full] = SHARED_PART
     elif isinstance(init, str):
-        raise ValueError(f"unknown start of the group probabilities {init!r}; known: default, uniform, dirichlet")
+        raise ValueError(f"unknown start of the group probabilities {init!r}; known: {STARTS}")
     else:
         values = torch.tensor([float(v) for v in init])
         if values.numel() != size or (values <= 0).any() or abs(float(values.sum()) - 1) > 1e-4:

@@ -6,6 +6,7 @@ from sfg_med.training.engine import PrecisionInferer, PrepareBatch, make_optimiz
 from sfg_med.training.handlers import AttachHandler, CallHandler, GroupingHandler, HistoryHandler, ResumeHandler
 from sfg_med.training.samples import ResumableSampler, TrainingSamples
 from sfg_med.training.setup import count_epochs, grouping_schedule, prepare_run, training_parts, write_model
+from sfg_med.training.trajectories import TrajectoryHandler
 from sfg_med.training.validation import validation_metrics
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ResumableSampler",
     "ResumeHandler",
     "TrainingSamples",
+    "TrajectoryHandler",
     "count_epochs",
     "grouping_schedule",
     "keep_checkpoints",
