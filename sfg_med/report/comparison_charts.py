@@ -15,10 +15,11 @@ from sfg_med.metrics.comparison import Interval, lower_is_better
 from sfg_med.report.charts import LINE_COLOURS, drawing, group_colours
 from sfg_med.report.comparison_analysis import Effect, summaries
 from sfg_med.report.comparison_data import Comparison
+from sfg_med.report.comparison_words import p_text
 from sfg_med.report.run_files import Shares
 
 _INK = "#010203"  # the page's own ink, see charts
-_DOT, _MEAN, _GOOD = "#3b8fd6", _INK, "#2c9c79"
+_DOT, _GOOD = "#3b8fd6", "#2c9c79"
 _MARKERS = ("o", "s", "^", "D")
 
 
@@ -42,7 +43,7 @@ def metric_dots(comparison: Comparison, metrics: Mapping[str, str], *, name: str
             for row, strategy in enumerate(strategies):
                 values = comparison.values(strategy, metric)
                 axes.plot(values, np.full(len(values), row), "o", color=_DOT, alpha=0.65, markersize=4.5)
-            _means(axes, [summaries(comparison, metric).get(s) for s in strategies], _MEAN)
+            _means(axes, [summaries(comparison, metric).get(s) for s in strategies])
             axes.set_xlabel(f"{title}, {'lower' if lower_is_better(metric) else 'higher'} is better")
             axes.xaxis.set_major_locator(MaxNLocator(5))
         _rows(grid[0, 0], strategies)
@@ -87,7 +88,7 @@ def forest(found: Mapping[str, Sequence[Effect]], titles: Mapping[str, str], bas
         baseline: name of the baseline.
     """
     strategies = list(dict.fromkeys(effect.strategy for row in found.values() for effect in row))
-    size = (2.2 + 4.6 * len(found), 1.1 + 0.3 * len(strategies))
+    size = (2.0 + 3.6 * len(found), 1.1 + 0.29 * len(strategies))
     with drawing(*size, f"differences from {baseline}") as (figure, result):
         grid = figure.subplots(1, len(found), sharey=True, squeeze=False)
         for axes, (metric, row) in zip(grid.flat, found.items(), strict=True):
@@ -96,13 +97,14 @@ def forest(found: Mapping[str, Sequence[Effect]], titles: Mapping[str, str], bas
             for place, strategy in enumerate(strategies):
                 if strategy in by_name:
                     _effect(axes, place, by_name[strategy])
-            _means(axes, [by_name[s].paired.difference if s in by_name else None for s in strategies], _MEAN)
+            _means(axes, [by_name[s].paired.difference if s in by_name else None for s in strategies])
             low, high = axes.get_xlim()
             better = (low, 0) if lower_is_better(metric) else (0, high)
             axes.axvspan(*better, color=_GOOD, alpha=0.1, linewidth=0)
             axes.set_xlim(low, high)
-            axes.set_xlabel(f"difference in {titles[metric]}; shaded: better than {baseline}")
+            axes.set_xlabel(f"difference in {titles[metric]}")
             axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.text(1.02, 1.0, "p (corrected)", transform=axes.transAxes, va="bottom", fontsize=9)
         _rows(grid[0, 0], strategies)
     return result[0]
 
@@ -122,7 +124,7 @@ def depth_shares(shares: Mapping[str, Shares]) -> str:
         for axes in grid.flat[len(shares) :]:
             axes.set_axis_off()
         for axes, (title, one) in zip(grid.flat, shares.items(), strict=False):
-            places = np.arange(len(one.layers))
+            places = np.arange(1, len(one.layers) + 1)
             bottom = np.zeros(len(one.layers))
             for number, group in enumerate(one.groups):
                 heights = one.values[-1, :, number]
@@ -130,6 +132,7 @@ def depth_shares(shares: Mapping[str, Shares]) -> str:
                 bottom += heights
             axes.set_title(title, fontsize=11)
             axes.set(xlabel="layer, in forward order", ylim=(0, 1))
+            _mark_decoder(axes, one.layers)
             axes.margins(x=0.01)
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -141,20 +144,29 @@ def depth_shares(shares: Mapping[str, Shares]) -> str:
     return result[0]
 
 
+def _mark_decoder(axes: Axes, layers: Sequence[str]) -> None:
+    """Mark where a U-Net turns upwards; other networks have no such place."""
+    ups = [place for place, name in enumerate(layers) if name.startswith("up ")]
+    if not ups or not layers[0].startswith("down "):
+        return
+    axes.axvline(ups[0] + 0.5, color=_INK, linewidth=1.2, linestyle=":")
+    for x, text, side in ((ups[0] + 0.3, "encoder", "right"), (ups[0] + 0.7, "decoder", "left")):
+        axes.text(x, 0.03, text, ha=side, fontsize=9, color="white")
+
+
 def _effect(axes: Axes, place: int, effect: Effect) -> None:
     axes.plot(effect.runs, np.full(len(effect.runs), place), "o", color=_DOT, alpha=0.65, markersize=4)
-    if not math.isnan(effect.p_holm):
-        text = "p < 0.001" if effect.p_holm < 0.001 else f"p = {effect.p_holm:.3f}"
-        axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
+    text = f"{p_text(effect.paired.p)} ({p_text(effect.p_holm)})"
+    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
 
 
-def _means(axes: Axes, intervals: Sequence[Interval | None], colour: str) -> None:
+def _means(axes: Axes, intervals: Sequence[Interval | None]) -> None:
     """Draw a mean and its interval in each row that has one."""
     for place, interval in enumerate(intervals):
         if interval is None or math.isnan(interval.mean):
             continue
-        axes.plot(_ends(interval), [place, place], "-", color=colour, linewidth=1.4)
-        axes.plot([interval.mean], [place], "|", color=colour, markersize=11, markeredgewidth=2)
+        axes.plot(_ends(interval), [place, place], "-", color=_INK, linewidth=1.4)
+        axes.plot([interval.mean], [place], "|", color=_INK, markersize=11, markeredgewidth=2)
 
 
 def _ends(interval: Interval) -> list[float]:

@@ -14,17 +14,15 @@ from markupsafe import Markup
 
 from sfg_med import __version__
 from sfg_med.errors import SfgMedError
-from sfg_med.metrics.comparison import Interval, lower_is_better
 from sfg_med.report import comparison_charts as charts
-from sfg_med.report.comparison_analysis import Effect, clear_best, effects, gains, ranked, summaries
+from sfg_med.report.comparison_analysis import Effect, clear_best, effects, gains, summaries
 from sfg_med.report.comparison_data import Comparison, FinishedRun, read_comparison, write_table
+from sfg_med.report.comparison_words import digits, finding, limits, metric_title
 from sfg_med.report.html import render
 from sfg_med.report.run_files import GROUPS, Shares, read_shares
 
 PAGE, TABLE = "index.html", "results.csv"
 COST_TITLES = {"parameters": "parameters (million)", "gflops": "arithmetic (GFLOP a pass)", "seconds": "training (min)"}
-_WORDS = {"mae": "MAE", "psnr": "PSNR", "ssim": "SSIM", "dice": "Dice", "hd95": "HD95", "rmse": "RMSE", "ms": "MS"}
-_UNITS = {"hu": "HU", "mm": "mm", "db": "dB"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, i
         rows=_rows(comparison, headline, options),
         seeds=sorted({run.key.seed for run in comparison.runs}),
         folds=sorted({run.key.fold for run in comparison.runs}),
-        findings=[_finding(comparison, name, tested, options) for name in headline[:2]],
+        findings=[finding(comparison, name, options.title(name), tested) for name in headline[:2]],
         dots=_svg(charts.metric_dots(comparison, {n: options.title(n) for n in headline}, name="metrics by strategy")),
         scatter=_scatter(comparison, headline, options),
         forests={
@@ -97,23 +95,8 @@ def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, i
         },
         shares=_shares(comparison),
         others=_svg(charts.metric_dots(comparison, rest, name="other metrics by strategy")) if rest else None,
-        notes=[*_limits(comparison, tested), *options.notes],
+        notes=[*limits(comparison, tested), *options.notes],
     )
-
-
-def metric_title(name: str) -> str:
-    """Readable title of a metric: ``Dice rectum`` for ``dice_rectum``, ``MAE bone (HU)`` for ``mae_bone_hu``."""
-    words = name.split("_")
-    unit = next((_UNITS[word] for word in words[1:] if word in _UNITS), "")
-    text = " ".join(_WORDS.get(word, word) for word in words if _UNITS.get(word, "") != unit or not unit)
-    text = text.replace("MS SSIM", "MS-SSIM").replace("Dice mean", "mean Dice")
-    return f"{text} ({unit})" if unit else text
-
-
-def digits(interval: Interval) -> int:
-    """Decimals that show three figures of a mean."""
-    size = abs(interval.mean)
-    return 0 if size >= 1000 or not math.isfinite(size) else 1 if size >= 10 else 2 if size >= 3 else 3
 
 
 def _svg(text: str) -> Markup:
@@ -146,24 +129,6 @@ def _rows(comparison: Comparison, headline: Sequence[str], options: Options) -> 
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else math.nan
-
-
-def _finding(
-    comparison: Comparison, metric: str, tested: Mapping[str, Mapping[str, Sequence[Effect]]], options: Options
-) -> str:
-    """Say in words which strategy has the best mean, and how it stands to the baselines."""
-    order = ranked(comparison, metric)
-    best = summaries(comparison, metric)[order[0]]
-    text = f"{options.title(metric)}: best mean {best.mean:.{digits(best)}f} by {order[0]}"
-    if len(order) > 1:
-        clear = clear_best(comparison, metric) is not None
-        text += ", and its interval reaches no other mean" if clear else ", not set apart from the next by its interval"
-    for baseline, found in tested.items():
-        effect = next((e for e in found[metric] if e.strategy == order[0]), None)
-        if effect is not None and not math.isnan(effect.p_holm):
-            size = effect.paired.difference
-            text += f"; against {baseline} {size.mean:+.{digits(best)}f} (corrected p {effect.p_holm:.2g})"
-    return f"{text}."
 
 
 def _scatter(comparison: Comparison, headline: Sequence[str], options: Options) -> Markup | None:
@@ -204,32 +169,3 @@ def _mean_shares(runs: Sequence[Shares]) -> Shares | None:
     for run in runs:
         values[0][:, [groups.index(group) for group in run.groups]] += run.values[-1] / len(runs)
     return Shares(groups, first.layers, first.kernels, first.steps[-1:], values)
-
-
-def _limits(comparison: Comparison, tested: Mapping[str, Mapping[str, Sequence[Effect]]]) -> list[str]:
-    """What the numbers of this comparison cannot say."""
-    runs = max(len(comparison.of(strategy)) for strategy in comparison.strategies)
-    lines = [
-        f"Intervals of the means are 95 % intervals of Student's t over the runs ({runs} of a strategy at most); "
-        "with few runs they are wide, as they should be."
-    ]
-    if runs == 1:
-        lines = ["One run of each strategy: there are no intervals, and how much another seed changes is not known."]
-    effect = next((e for found in tested.values() for row in found.values() for e in row), None)
-    if effect is not None and effect.paired.difference.n > 1:
-        count, smallest = effect.paired.difference.n, effect.paired.smallest_p
-        text = (
-            f"Tests: the unit is the test case ({count} of them), with its values averaged over the runs. The signs of "
-            "the paired differences are flipped; p values are corrected over the strategies by Holm's method. With "
-            f"{count} cases an uncorrected p value cannot be below {smallest:.2g}"
-        )
-        lines.append(f"{text}, so nothing here can be significant at 0.05." if smallest > 0.05 else f"{text}.")
-        lines.append(
-            "Intervals of differences are bootstrap intervals over the test cases. They hold for the networks trained "
-            "here; the dots show how other seeds come out."
-        )
-    if any(not lower_is_better(name) for name in comparison.metrics):
-        lines.append(
-            "The relative gain weighs an error and a score by their own size, so it depends on the choice of metrics."
-        )
-    return lines
