@@ -4,14 +4,42 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from sfg_med.data.atomic import atomic_path
 
 MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart and what it says in words.
+
+    Args:
+        title: of the chart.
+        svg: the picture.
+        text: the caption.
+        width: natural width in pixels, at which its letters are as large as those around it.
+        folded: whether the reader has to open it.
+    """
+
+    title: str
+    svg: Markup
+    text: str = ""
+    width: int = 0
+    folded: bool = False
+
+
+def chart(title: str, svg: str, text: str = "", *, folded: bool = False) -> Chart:
+    """A chart of SVG from :mod:`sfg_med.report.charts`."""
+    points = float(svg.split('viewBox="', 1)[1].split('"', 1)[0].split()[2])
+    # safe: drawn by matplotlib, which escapes all text
+    return Chart(title, Markup(svg), text, round(points * 96 / 72), folded)
 
 
 def render(template: str, target: Path, **values: Any) -> Path:

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from sfg_med import __version__
 from sfg_med.errors import SfgMedError
 from sfg_med.report import charts
 from sfg_med.report.case_files import read_json
-from sfg_med.report.html import render
-from sfg_med.report.run_files import GROUPS, HISTORY, Curve, read_history, read_shares
+from sfg_med.report.html import Chart, chart, render
+from sfg_med.report.run_files import HISTORY, Curve, read_history
+from sfg_med.report.sharing_page import sharing_charts
 from sfg_med.spec import ModelSpec
 
 PAGE = "report.html"
@@ -27,20 +25,12 @@ _SCHEDULE = {
 History = Mapping[tuple[str, str], Curve]
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart and what it says in words."""
-
-    title: str
-    svg: Markup
-    text: str = ""
-
-
 def write_run_page(run_dir: Path) -> Path:
     """Write ``RUN/report.html`` from the files of a training run.
 
     Args:
-        run_dir: folder with ``history.csv`` and, if the network learns groups, ``groups.json``; results of
+        run_dir: folder with ``history.csv`` and, if the network learns groups, ``groups.json`` and
+            ``trajectories.npz``; results of
             ``sfg-med evaluate`` in ``evaluation/`` are shown too.
 
     Returns:
@@ -65,17 +55,13 @@ def write_run_page(run_dir: Path) -> Path:
         best=_best_step(history),
         last=_last_values(history, spec),
         curves=[*_loss_charts(history), *_validation_charts(history, spec), *_schedule_charts(history)],
-        groups=_group_charts(run_dir),
+        groups=sharing_charts(run_dir),
         evaluation=evaluation,
     )
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
     return dict(read_json(path, "JSON of a run")) if path.is_file() else None
-
-
-def _chart(title: str, svg: str, text: str = "") -> Chart:
-    return Chart(title, Markup(svg), text)  # safe: drawn by matplotlib, which escapes all text
 
 
 def _best_step(history: History) -> float | None:
@@ -111,7 +97,7 @@ def _loss_charts(history: History) -> list[Chart]:
     if not losses:
         return []
     text = "Mean over the steps between two points. The total is the weighted sum that is minimised."
-    return [_chart("Training loss", charts.line_chart(losses, "loss (no unit)", name="training loss"), text)]
+    return [chart("Training loss", charts.line_chart(losses, "loss (no unit)", name="training loss"), text)]
 
 
 def _validation_charts(history: History, spec: Mapping[str, Any] | None) -> list[Chart]:
@@ -126,10 +112,10 @@ def _validation_charts(history: History, spec: Mapping[str, Any] | None) -> list
         unit = _unit(name, spec)
         axis = f"{_title(name)} ({unit})" if unit else _title(name)
         svg = charts.line_chart({axis: curve}, axis, name=f"validation {name}", mark=best)
-        found.append(_chart(f"Validation {_title(name)}", svg, note))
+        found.append(chart(f"Validation {_title(name)}", svg, note))
     if dice:
         svg = charts.line_chart(dice, "Dice", name="validation dice", limits=(0, 1), mark=best)
-        found.append(_chart("Validation Dice", svg, note))
+        found.append(chart("Validation Dice", svg, note))
     return found
 
 
@@ -140,27 +126,5 @@ def _schedule_charts(history: History) -> list[Chart]:
         if curve is not None:
             steep = bool(name != "entropy" and curve.values.min() > 0 and curve.values.max() > 30 * curve.values.min())
             svg = charts.line_chart({title: curve}, title, name=title, logarithmic=steep)
-            found.append(_chart(title[0].upper() + title[1:], svg))
-    return found
-
-
-def _group_charts(run_dir: Path) -> list[Chart]:
-    if not (run_dir / GROUPS).is_file():
-        return []
-    shares = read_shares(run_dir / GROUPS)
-    if not shares.steps:
-        return []
-    joined = ", ".join(f"{name} {share:.0%}" for name, share in zip(shares.groups, shares.overall[-1], strict=True))
-    found = [
-        _chart(
-            f"Groups of each layer at step {shares.steps[-1]}",
-            charts.share_bars(shares),
-            f"Of all kernels: {joined}. Layers in the order in which an image passes through them. A group "
-            "is named by the tasks that train its kernels.",
-        )
-    ]
-    if len(shares.steps) > 1:
-        text = "One map for each group: bright where all kernels of a layer belong to it."
-        found.append(_chart("Groups over time, layer by layer", charts.share_maps(shares), text))
-        found.append(_chart("Groups over time, all kernels", charts.share_curves(shares)))
+            found.append(chart(title[0].upper() + title[1:], svg))
     return found
