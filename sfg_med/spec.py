@@ -78,12 +78,14 @@ class ValueTask:
         unit: unit of ``value``, for reports.
         offset: value that the network sees as 0.
         scale: difference in ``unit`` that the network sees as 1.
+        lowest: smallest value there is, in ``unit``; smaller predictions become it. ``None`` for no limit.
     """
 
     name: str = "age"
     unit: str = "years"
     offset: float = 0.0
     scale: float = 100.0
+    lowest: float | None = None
     kind: str = "value"
 
     @property

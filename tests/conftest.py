@@ -77,3 +77,25 @@ def train_tiny(tiny_dataset: Path, tiny: dict[str, Any]) -> Callable[..., Path]:
 def tiny_run(train_tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished tiny run. Not to be changed."""
     return train_tiny(tmp_path_factory.mktemp("tiny_run") / "run")
+
+
+@pytest.fixture(scope="session")
+def noise_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 80 generated images named as faces, and one that is misnamed. Not to be changed.
+
+    Stripes in noise: upright ones are "male"; the older, the finer.
+    """
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("noise") / "faces"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(80):
+        age, gender = int(random.integers(1, 100)), number % 2
+        wave = 90 * np.sin(np.arange(32) * (2 + age / 10) * 2 * np.pi / 32)
+        pattern = 128 + (wave[None] if gender == 0 else wave[:, None])
+        pixels = (pattern[..., None] + random.normal(0, 20, (32, 32, 3))).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{age}_{gender}_0_20170101{number:09d}.jpg", quality=95)
+    Image.fromarray(pixels).save(folder / "61_1_20170109142408075.jpg.chip.jpg")
+    return folder

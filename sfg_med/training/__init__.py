@@ -3,6 +3,7 @@
 
 from sfg_med.training.checkpoints import BestHandler, keep_checkpoints, run_trainer
 from sfg_med.training.engine import PrecisionInferer, PrepareBatch, make_optimizer, one_cycle
+from sfg_med.training.faces import EvenBatches, face_parts, whole_epochs
 from sfg_med.training.handlers import AttachHandler, CallHandler, GroupingHandler, HistoryHandler, ResumeHandler
 from sfg_med.training.samples import ResumableSampler, TrainingSamples
 from sfg_med.training.setup import count_epochs, grouping_schedule, prepare_run, training_parts, write_model
@@ -13,6 +14,7 @@ __all__ = [
     "AttachHandler",
     "BestHandler",
     "CallHandler",
+    "EvenBatches",
     "GroupingHandler",
     "HistoryHandler",
     "PrecisionInferer",
@@ -22,6 +24,7 @@ __all__ = [
     "TrainingSamples",
     "TrajectoryHandler",
     "count_epochs",
+    "face_parts",
     "grouping_schedule",
     "keep_checkpoints",
     "make_optimizer",
@@ -30,5 +33,6 @@ __all__ = [
     "run_trainer",
     "training_parts",
     "validation_metrics",
+    "whole_epochs",
     "write_model",
 ]

@@ -43,10 +43,22 @@ def training_parts(datasets: Sequence[Any], spec: ModelSpec, folds: int, fold: i
 
 
 def grouping_schedule(
-    steps: int, start: float, floor: float, reached: float, freeze_at: float | None
+    steps: int, start: float, floor: float, reached: float, freeze_at: float | None, rate: float | None = None
 ) -> GroupingSchedule:
-    """The groups' schedule from parts of the run."""
-    temperature = TemperatureSchedule.reaching(floor, round(reached * steps), start)
+    """The groups' schedule from parts of the run.
+
+    Args:
+        steps: iterations of the run.
+        start: temperature at the start.
+        floor: lowest temperature.
+        reached: part of the run after which the temperature is at its floor; unused if there is a rate.
+        freeze_at: part of the run after which the groups are fixed; ``None`` for never.
+        rate: decay of the temperature in each iteration, whatever the length of the run (the paper: 1e-5).
+    """
+    if rate is None:
+        temperature = TemperatureSchedule.reaching(floor, round(reached * steps), start)
+    else:
+        temperature = TemperatureSchedule(start, rate, floor)
     return GroupingSchedule(temperature, None if freeze_at is None else round(freeze_at * steps))
 
 

@@ -7,9 +7,11 @@ from sfg_med.transforms.outputs import DecodeTasksd, SaveTasksd, SplitTasksd, de
 from sfg_med.transforms.pipeline import case_items, deterministic_transforms, network_input
 from sfg_med.transforms.read import ReadCased
 from sfg_med.transforms.targets import EncodeTargetsd
+from sfg_med.transforms.whole_image import EncodePictured, decode_value
 
 __all__ = [
     "DecodeTasksd",
+    "EncodePictured",
     "EncodeTargetsd",
     "NormalizeInput",
     "NormalizeInputd",
@@ -19,6 +21,7 @@ __all__ = [
     "SplitTasksd",
     "case_items",
     "decode",
+    "decode_value",
     "deterministic_transforms",
     "network_input",
 ]
