@@ -11,7 +11,16 @@ from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 from sfg_med.networks import norms  # noqa: F401 - registers the norms' names with MONAI
-from sfg_med.sharing import Features, GroupPolicy, KernelGroups, PathConv, SharingConv, TaskGroups, remask
+from sfg_med.sharing import (
+    Features,
+    GroupPolicy,
+    InheritedGroups,
+    KernelGroups,
+    PathConv,
+    SharingConv,
+    TaskGroups,
+    remask,
+)
 from sfg_med.sharing.distribution import GroupInit
 
 FORMS: dict[str, type[SharingConv]] = {"formula": SharingConv, "paths": PathConv}
@@ -114,6 +123,33 @@ class SharingBlock(nn.Module):
     def reorder(self, order: Tensor) -> None:
         """Follow the new order of the convolution's kernels."""
         for module in (*self.norms, self.act):
+            reorder(module, order)
+
+
+class PreActivationBlock(nn.Module):
+    """Norm, activation, convolution, of which kernel k keeps to the group of channel k; half of a residual block.
+
+    Args:
+        style: what the network's blocks have in common.
+        channels: input and output channels.
+        dilation: of the convolution.
+    """
+
+    def __init__(self, style: BlockStyle, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.norm = style.make_norm(channels)
+        self.act = style.make_act(channels)
+        inherited = InheritedGroups(style.groups, style.policy)
+        self.conv: nn.Module = style.conv(channels, channels, inherited, dilation=dilation, bias=False)
+
+    def forward(self, features: Features) -> Features:
+        """``(B, C, *spatial)`` to the same shape."""
+        out: Features = self.conv(features.apply(lambda m: self.act(self.norm(m))))
+        return out
+
+    def reorder(self, order: Tensor) -> None:
+        """Follow the new order of the channels, which is that of the kernels."""
+        for module in (self.norm, self.act):
             reorder(module, order)
 
 

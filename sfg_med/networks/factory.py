@@ -3,29 +3,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sfg_med.errors import SfgMedError
+from sfg_med.networks.highresnet import SFGHighResNet
 from sfg_med.networks.multitask import MultiTaskNetwork
+from sfg_med.networks.strategies import STRATEGIES
 from sfg_med.networks.unet import SFGUNet
+from sfg_med.networks.vgg import SFGVGG
 from sfg_med.spec import ModelSpec
 
-NETWORKS: dict[str, type[MultiTaskNetwork]] = {"SFGUNet": SFGUNet}
+NETWORKS: dict[str, type[MultiTaskNetwork]] = {"SFGUNet": SFGUNet, "SFGVGG": SFGVGG, "SFGHighResNet": SFGHighResNet}
 
 
 def build_network(spec: ModelSpec, where: str = "network") -> MultiTaskNetwork:
     """Build the untrained network of a specification.
 
     Args:
-        spec: ``spec.network`` holds ``name`` and keyword arguments; the tasks come from ``spec.tasks``.
+        spec: ``spec.network`` holds the backbone's ``name``, its keyword arguments and ``strategy``, a name in
+            :data:`STRATEGIES` or a mapping of name and options (``sfg`` by default); ``spec.tasks`` are the tasks.
         where: named in errors.
 
     Raises:
-        SfgMedError: for an unknown network or arguments that do not fit it.
+        SfgMedError: for an unknown network or strategy, or arguments that do not fit it.
     """
     options = dict(spec.network)
     name = options.pop("name", "SFGUNet")
+    chosen = options.pop("strategy", None) or "sfg"
+    strategy = {"name": chosen} if isinstance(chosen, str) else dict(chosen)
+    kind = strategy.pop("name", None)
     if name not in NETWORKS:
         raise SfgMedError(where, f"a network among {', '.join(NETWORKS)}", repr(name), "correct the name")
+    if kind not in STRATEGIES:
+        raise SfgMedError(where, f"a strategy among {', '.join(STRATEGIES)}", repr(kind), "correct its name")
+
+    def backbone(**more: Any) -> MultiTaskNetwork:
+        policy = {**(options.get("policy") or {}), **more.get("policy", {})}
+        return NETWORKS[name](tasks=spec.channels, **{**options, **more, "policy": policy})
+
     try:
-        return NETWORKS[name](tasks=spec.channels, **options)
-    except (TypeError, ValueError) as error:
-        raise SfgMedError(where, f"arguments of {name}", str(error), "correct the network's options") from error
+        return STRATEGIES[kind](backbone, **strategy)
+    except (TypeError, ValueError, KeyError) as error:
+        expected = f"arguments of {name} and of the strategy {kind}"
+        raise SfgMedError(where, expected, str(error), "correct the network's options") from error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sfg_med.networks.blocks import BlockStyle, SharingBlock
+from sfg_med.networks.blocks import BlockStyle, PreActivationBlock, SharingBlock
 from sfg_med.sharing import Features, GroupPolicy, KernelGroups, PathConv, SharingConv
 from sfg_med.sharing.compact import CompactConv, compact_convolutions
 
@@ -36,6 +36,7 @@ class MultiTaskNetwork(nn.Module, ABC):
         super().__init__()
         self.tasks = dict(tasks)
         self.outputs = {**self.tasks, **({f"{t}{LOG_VARIANCE}": 1 for t in tasks} if variance else {})}
+        self.style = style
         self.groups = style.groups
         self.policy = style.policy
 
@@ -60,6 +61,10 @@ class MultiTaskNetwork(nn.Module, ABC):
         """What lies between the trunk and the head."""
         return features
 
+    def finish(self, output: Tensor) -> Tensor:
+        """Shape of the output that the head's map is given."""
+        return output
+
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *spatial)`` to ``(B, sum of output channels, *spatial)``."""
         *_, (_, last) = self.stages(x)
@@ -68,7 +73,7 @@ class MultiTaskNetwork(nn.Module, ABC):
     def read_out(self, features: Features) -> Tensor:
         """The tasks' output from the trunk's last features."""
         maps = self.head(self.gather(features)).maps
-        return maps[0] if len(maps) == 1 else torch.stack(maps).sum(0)
+        return self.finish(maps[0] if len(maps) == 1 else torch.stack(maps).sum(0))
 
     def split(self, output: Tensor) -> dict[str, Tensor]:
         """``(B, C, *spatial)`` to ``{output: (B, C_output, *spatial)}``: the tasks, and their log variances."""
@@ -121,9 +126,10 @@ class MultiTaskNetwork(nn.Module, ABC):
             layers[name].kernel_groups.fix(values)
 
     def freeze_groups(self) -> None:
-        """Fix every kernel that is still free to its likeliest group."""
+        """Fix every kernel that still learns its group to its likeliest one; constant probabilities stay."""
         for layer in self.sharing_layers().values():
-            layer.kernel_groups.fix(layer.kernel_groups.decided())
+            if layer.kernel_groups.learns:
+                layer.kernel_groups.fix(layer.kernel_groups.decided())
 
     def assignments(self) -> dict[str, Tensor]:
         """Likeliest (or fixed) group of each kernel that can have one, ``{layer: (K,) long}``."""
@@ -173,7 +179,7 @@ class MultiTaskNetwork(nn.Module, ABC):
         example = network.example_input().to(next(self.parameters()))
         done = compact_convolutions(network, lambda: network(example), self.groups, task)
         for name, module in list(network.named_modules()):
-            if isinstance(module, SharingBlock) and f"{name}.conv" in done:
+            if isinstance(module, SharingBlock | PreActivationBlock) and f"{name}.conv" in done:
                 module.conv, order = done[f"{name}.conv"]
                 module.reorder(order)
         network.restrict_tasks(task, *done["head"])

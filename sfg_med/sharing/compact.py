@@ -36,7 +36,6 @@ class CompactConv(nn.Module):
         assignment = torch.cat([torch.full((len(k),), g) for g, k in zip(groups, kernels, strict=True)])
         self.register_buffer("assignment", assignment, persistent=False)
         self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
         self.reads: list[slice | Tensor] = []
         for rows, (new, old) in zip(kernels, inputs, strict=True):
             weight = layer.weight.detach()[rows]
@@ -47,7 +46,9 @@ class CompactConv(nn.Module):
             self.reads.append(_as_slice(new))
             layout = CHANNELS_LAST[layer.spatial_dims]
             self.weights.append(nn.Parameter(weight.contiguous(memory_format=layout).clone()))
-            self.biases.append(nn.Parameter(_bias(layer)[rows].clone()))
+        self.biases: nn.ParameterList | list[None] = [None] * len(kernels)
+        if layer.bias is not None:
+            self.biases = nn.ParameterList(nn.Parameter(layer.bias.detach()[rows].clone()) for rows in kernels)
         self.convolve = _Convolve(layer)
 
     def reset_parameters(self) -> None:
@@ -75,10 +76,6 @@ class _Convolve:
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return SharingConv.convolve(self, x, weight, bias)  # type: ignore[arg-type]
-
-
-def _bias(layer: SharingConv) -> Tensor:
-    return torch.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias.detach()
 
 
 def _as_slice(index: Tensor) -> slice | Tensor:
@@ -144,7 +141,7 @@ def compact_convolutions(
     """
     layers = {name: m for name, m in network.named_modules() if isinstance(m, SharingConv)}
     sources = trace_inputs(network, run)
-    chosen = _decide(layers, sources)
+    chosen = decide_groups(layers, sources)
     wanted = torch.ones(len(groups), dtype=torch.bool) if task is None else groups.holds[groups.tasks.index(task)]
     orders = [_order(assignment, wanted) for assignment in chosen]
     result = {}
@@ -166,7 +163,7 @@ def compact_convolutions(
     return result
 
 
-def _decide(layers: Mapping[str, SharingConv], sources: Mapping[str, Tensor]) -> list[Tensor]:
+def decide_groups(layers: Mapping[str, SharingConv], sources: Mapping[str, Tensor]) -> list[Tensor]:
     """Group of each kernel of each layer; kernels that inherit their groups take those of their inputs."""
     chosen: list[Tensor] = []
     for name, layer in layers.items():

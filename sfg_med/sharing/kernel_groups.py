@@ -49,6 +49,16 @@ class KernelGroups(nn.Module):
         self.register_buffer("reads", groups.reads.float(), persistent=False)
         self._held: Tensor | None = None
 
+    @property
+    def learns(self) -> bool:
+        """Whether there are probabilities, and they are trained."""
+        return self.distribution is not None and self.distribution.rho.requires_grad
+
+    def set_learning(self, learns: bool) -> None:
+        """Whether training changes the probabilities."""
+        if self.distribution is not None:
+            self.distribution.requires_grad_(learns)
+
     def probabilities(self) -> Tensor:
         """``(K, G)``: p of learned kernels, one-hot rows of fixed ones, zeros for idle ones."""
         return self._fixed_or(lambda p: p)
@@ -115,7 +125,5 @@ class InheritedGroups(KernelGroups):
         super().__init__(0, groups, policy, fixed=torch.empty(0, dtype=torch.long))
 
     def forward(self, batch: int, incoming: Tensor | None = None) -> Tensor:
-        """The membership of the input."""
-        if incoming is None:
-            raise ValueError("the image has no groups that a layer could inherit")
-        return incoming
+        """The membership of the input; none only while a network's wiring is traced."""
+        return incoming  # type: ignore[return-value]
