@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gc
 import json
 import logging
 import os
@@ -161,8 +160,6 @@ class Loop:
         except Exception as error:
             write_text(folder / ERROR, traceback.format_exc())
             return self._fail(run, title, _line(error))
-        finally:
-            gc.collect()  # networks, optimisers and caches of a run refer to each other in rings
         write_json(folder / RESULT, {**run._asdict(), **content})
         (folder / ERROR).unlink(missing_ok=True)
         typer.echo(f"{title}: done in {_duration(time.monotonic() - start)}{self._metrics(content)}")
