@@ -58,6 +58,7 @@ class JointLoss(nn.Module):
         self.network = [network]  # in a list: the network is not a part of the loss
         self.objective = objective
         self.last: dict[str, float] = {}
+        self.to(next(network.parameters()).device)
 
     def parts(self, predicted: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The terms whose sum is the loss: one for each task, weighted, and ``penalty``.

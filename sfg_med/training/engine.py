@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
@@ -58,16 +59,20 @@ class PrecisionInferer(Inferer):
 def make_optimizer(
     network: nn.Module,
     *,
+    loss: nn.Module | None = None,
     learning_rate: float = 1e-3,
     group_learning_rate: float = 3e-2,
+    variance_learning_rate: float = 2e-2,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """AdamW (with weight decay 0, Adam) with an own learning rate for the group probabilities.
+    """AdamW (with weight decay 0, Adam) with own learning rates for group probabilities and the tasks' variances.
 
     Args:
         network: the network.
+        loss: the loss, whose parameters are learned too.
         learning_rate: of the weights; the paper uses 1e-3 for everything.
         group_learning_rate: of the free variables behind p.
+        variance_learning_rate: of the loss's log variances, which have far to go: to -7 for a CT in thousands of HU.
         weight_decay: decoupled weight decay of the weights.
     """
     groups = [m.rho for m in network.modules() if isinstance(m, GroupDistribution)]
@@ -76,7 +81,18 @@ def make_optimizer(
     sets: list[dict[str, Any]] = [{"params": weights, "lr": learning_rate, "weight_decay": weight_decay}]
     if groups:
         sets.append({"params": groups, "lr": group_learning_rate, "weight_decay": 0.0})
+    variances = [] if loss is None else list(loss.parameters())
+    if variances:
+        sets.append({"params": variances, "lr": variance_learning_rate, "weight_decay": 0.0})
+        if idist.get_world_size() > 1:  # DistributedDataParallel averages the gradients of the network only
+            for variance in variances:
+                variance.register_hook(_mean_over_processes)
     return torch.optim.AdamW(sets)
+
+
+def _mean_over_processes(gradient: Tensor) -> Tensor:
+    total = torch.as_tensor(idist.all_reduce(gradient.clone()))
+    return total / idist.get_world_size()
 
 
 def one_cycle(

@@ -32,6 +32,8 @@ def decode(output: Tensor, task: VolumeTask) -> Tensor:
 class SplitTasksd(Transform):
     """Split the network's output into one entry for each task; label tasks become probabilities.
 
+    Log variances, which lie behind the tasks' channels, are left out.
+
     Args:
         keys: key of the output, ``(C, *spatial)``.
         spec: the tasks.
@@ -44,7 +46,8 @@ class SplitTasksd(Transform):
         """Add the tasks' entries and remove the output."""
         result = dict(data)
         output = result.pop(self.key)
-        for task, part in zip(self.spec.tasks, output.split(list(self.spec.channels.values())), strict=True):
+        counts = list(self.spec.channels.values())
+        for task, part in zip(self.spec.tasks, output[: sum(counts)].split(counts), strict=True):
             result[task.name] = part.softmax(0) if isinstance(task, LabelTask) else part
         return result
 

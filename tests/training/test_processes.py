@@ -2,6 +2,7 @@
 """Several processes: torchrun with gloo, as in the header of configs/multi_gpu_train.yaml."""
 
 import csv
+import json
 import math
 import os
 import subprocess
@@ -18,8 +19,8 @@ from sfg_med.training.runner import config_dir
 pytestmark = pytest.mark.slow
 
 
-def torchrun(dataset: Path, run: Path, overrides: dict[str, Any]) -> None:
-    files = [str(config_dir() / name) for name in ("train.yaml", "multi_gpu_train.yaml")]
+def torchrun(dataset: Path, run: Path, overrides: dict[str, Any], *configs: Path) -> None:
+    files = [*(str(config_dir() / name) for name in ("train.yaml", "multi_gpu_train.yaml")), *map(str, configs)]
     words = ["--dataset_dir", str(dataset), "--run_dir", str(run)]
     for key, value in overrides.items():
         words += [f"--{key}", str(value)]
@@ -57,3 +58,19 @@ def test_two_processes_train_one_model_and_go_on_after_an_end(
     assert all(math.isfinite(float(r["value"])) for r in rows)
     load_model(run / "models" / "model.safetensors")
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+
+
+def test_variances_of_the_weighting_are_one_model_in_two_processes(
+    tiny: dict[str, Any], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    """DistributedDataParallel does not know the loss; every process would learn its own variances."""
+    overrides = {k: v for k, v in tiny.items() if k != "device"} | {"weighting": "homoscedastic"}
+    last = tmp_path / "last.yaml"
+    save = "$torch.save(@loss.state_dict(), str(@run_dir) + '/loss' + str(@rank) + '.pt')"
+    last.write_text(json.dumps({"finalize": [save, "$torch.distributed.destroy_process_group()"]}))
+    torchrun(tiny_dataset, tmp_path / "run", overrides, last)
+    first, second = (torch.load(tmp_path / "run" / f"loss{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert value != 0
+        torch.testing.assert_close(value, second[name], rtol=0, atol=0)
