@@ -19,30 +19,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 
 from sfg_med.data.atomic import write_json, write_text
 from sfg_med.errors import SfgMedError
+from sfg_med.report.comparison_data import CONDITIONS, ERROR, RESULT, RUNS, Run, read_result
 
 logger = logging.getLogger(__name__)
-RUNS, RESULT, ERROR, LOCK, CONDITIONS = "runs", "result.json", "error.txt", ".lock", "conditions.json"
-
-
-class Run(NamedTuple):
-    """One training: a strategy, a seed, a fold."""
-
-    strategy: str
-    seed: int
-    fold: int
-
-    def __str__(self) -> str:
-        return f"{self.strategy} seed {self.seed} fold {self.fold}"
-
-    def folder(self, out: Path) -> Path:
-        """Folder of the run in the comparison ``out``."""
-        return out / RUNS / self.strategy / f"seed{self.seed}-fold{self.fold}"
+LOCK = ".lock"
+__all__ = ["CONDITIONS", "RUNS", "Loop", "Run", "check_conditions", "locked", "plan_runs", "read_result"]
 
 
 Work = Callable[[Run, Path], Mapping[str, Any]]
@@ -52,16 +39,6 @@ Work = Callable[[Run, Path], Mapping[str, Any]]
 def plan_runs(strategies: Sequence[str], seeds: Sequence[int], folds: Sequence[int] = (0,)) -> list[Run]:
     """All runs, seed by seed, so that a stopped comparison has every strategy of the seeds that it finished."""
     return [Run(strategy, seed, fold) for seed in seeds for fold in folds for strategy in strategies]
-
-
-def read_result(run: Run, folder: Path) -> dict[str, Any] | None:
-    """What a finished run says of itself; ``None`` for one that is not finished or whose file is damaged."""
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    known = isinstance(result, dict) and isinstance(result.get("metrics"), dict)
-    return result if known and all(result.get(k) == v for k, v in run._asdict().items()) else None
 
 
 def check_conditions(out: Path, conditions: Mapping[str, Any]) -> None:

@@ -18,16 +18,24 @@ from sfg_med.data.atomic import atomic_path
 from sfg_med.errors import SfgMedError
 from sfg_med.report.case_files import read_json
 
+RUNS, RESULT, CASES, ERROR, CONDITIONS = "runs", "result.json", "cases.csv", "error.txt", "conditions.json"
 COSTS = ("parameters", "gflops", "seconds", "samples")
 _FOLDER = re.compile(r"seed(\d+)-fold(\d+)$")
 
 
-class Key(NamedTuple):
+class Run(NamedTuple):
     """Which run: strategy, seed, fold."""
 
     strategy: str
     seed: int
     fold: int
+
+    def __str__(self) -> str:
+        return f"{self.strategy} seed {self.seed} fold {self.fold}"
+
+    def folder(self, out: Path) -> Path:
+        """Folder of the run in the comparison ``out``."""
+        return out / RUNS / self.strategy / f"seed{self.seed}-fold{self.fold}"
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class FinishedRun:
         cases: test case to metric to value; empty where there is no ``cases.csv``. NaN where not defined.
     """
 
-    key: Key
+    key: Run
     folder: Path
     result: Mapping[str, Any]
     cases: Mapping[str, Mapping[str, float]]
@@ -64,7 +72,7 @@ class Comparison:
     """
 
     runs: Sequence[FinishedRun]
-    missing: Mapping[Key, str]
+    missing: Mapping[Run, str]
     conditions: Mapping[str, Any]
 
     @cached_property
@@ -108,22 +116,22 @@ def read_comparison(out: Path, planned: Iterable[tuple[str, int, int]] = ()) -> 
     Raises:
         SfgMedError: if the folder has no ``runs``.
     """
-    if not (out / "runs").is_dir():
+    if not (out / RUNS).is_dir():
         raise SfgMedError(out, "the folder of a comparison, with runs/", "none", "check --out, or start the runs first")
-    wanted = [Key(*run) for run in planned]
-    started = sorted(key for key in map(_key, (out / "runs").glob("*/seed*-fold*")) if key)
+    wanted = [Run(*run) for run in planned]
+    started = sorted(key for key in map(_key, (out / RUNS).glob("*/seed*-fold*")) if key)
     finished, missing = [], {}
     for key in sorted(dict.fromkeys([*wanted, *started]), key=_order(wanted)):
-        folder = out / "runs" / key.strategy / f"seed{key.seed}-fold{key.fold}"
-        result = _result(folder / "result.json", key)
+        folder = key.folder(out)
+        result = read_result(key, folder)
         if result is None:
             missing[key] = _reason(folder)
             continue
         try:
-            finished.append(FinishedRun(key, folder, result, read_cases(folder / "cases.csv")))
+            finished.append(FinishedRun(key, folder, result, read_cases(folder / CASES)))
         except SfgMedError as error:  # one damaged run must not cost the page
             missing[key] = str(error)
-    path = out / "conditions.json"
+    path = out / CONDITIONS
     conditions = read_json(path, "the conditions of the comparison") if path.is_file() else {}
     return Comparison(finished, missing, conditions)
 
@@ -133,9 +141,19 @@ def write_table(comparison: Comparison, path: Path) -> None:
     metrics = comparison.metrics
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow([*Key._fields, *metrics, *COSTS])
+        table.writerow([*Run._fields, *metrics, *COSTS])
         for run in comparison.runs:
             table.writerow([*run.key, *(_text(run.value(name)) for name in (*metrics, *COSTS))])
+
+
+def read_result(run: Run, folder: Path) -> dict[str, Any] | None:
+    """What a finished run says of itself; ``None`` for one that is not finished or whose file is damaged."""
+    try:
+        result = read_json(folder / RESULT, "the result of a run")
+    except SfgMedError:
+        return None
+    known = isinstance(result, dict) and isinstance(result.get("metrics"), dict)
+    return result if known and all(result.get(k) == v for k, v in run._asdict().items()) else None
 
 
 def read_cases(path: Path) -> dict[str, dict[str, float]]:
@@ -155,33 +173,23 @@ def read_cases(path: Path) -> dict[str, dict[str, float]]:
         raise SfgMedError(path, "a column case and columns of numbers", found, "remove it and the result") from error
 
 
-def _key(folder: Path) -> Key | None:
+def _key(folder: Path) -> Run | None:
     match = _FOLDER.match(folder.name)
-    return Key(folder.parent.name, int(match[1]), int(match[2])) if match else None
+    return Run(folder.parent.name, int(match[1]), int(match[2])) if match else None
 
 
-def _order(wanted: Sequence[Key]) -> Any:
+def _order(wanted: Sequence[Run]) -> Any:
     """Sort strategies as the plan names them, others after them by name; then seeds and folds."""
     names = list(dict.fromkeys(key.strategy for key in wanted))
     return lambda key: (names.index(key.strategy) if key.strategy in names else len(names), key)
 
 
-def _result(path: Path, key: Key) -> dict[str, Any] | None:
-    """Content of a ``result.json`` that is whole and of this run."""
-    try:
-        result = read_json(path, "the result of a run")
-    except SfgMedError:
-        return None
-    known = isinstance(result, dict) and isinstance(result.get("metrics"), dict)
-    return result if known and all(result.get(k) == v for k, v in key._asdict().items()) else None
-
-
 def _reason(folder: Path) -> str:
     if not folder.is_dir():
         return "not started"
-    error = folder / "error.txt"
+    error = folder / ERROR
     if not error.is_file():
-        return "damaged result.json" if (folder / "result.json").is_file() else "not finished"
+        return "damaged result.json" if (folder / RESULT).is_file() else "not finished"
     lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"failed: {lines[-1][:300]}" if lines else "failed"
 

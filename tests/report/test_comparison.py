@@ -12,7 +12,7 @@ import pytest
 from sfg_med.errors import SfgMedError
 from sfg_med.metrics.comparison import paired_comparison
 from sfg_med.report.comparison_analysis import clear_best, effects, gains
-from sfg_med.report.comparison_data import Key, read_comparison
+from sfg_med.report.comparison_data import Run, read_comparison
 from sfg_med.report.comparison_page import Options, write_comparison
 from sfg_med.report.comparison_words import metric_title
 
@@ -135,7 +135,7 @@ def test_damaged_runs_are_listed_and_do_not_cost_the_page(out, self_contained):
     assert "mtan, seed 0, fold 0: damaged result.json" in words
     assert "mtan, seed 1, fold 0: damaged result.json" in words
     assert "branched, seed 0, fold 0:" in words
-    assert list(read_comparison(out).missing) == [Key("branched", 0, 0), Key("mtan", 0, 0), Key("mtan", 1, 0)]
+    assert list(read_comparison(out).missing) == [Run("branched", 0, 0), Run("mtan", 0, 0), Run("mtan", 1, 0)]
 
 
 def test_shares_by_depth_are_drawn_where_layers_differ(out, self_contained):
