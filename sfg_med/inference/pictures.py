@@ -42,8 +42,10 @@ def score_pictures(
 
     Returns:
         Case to columns. Of a number: ``true_<task>``, ``<task>``, ``mae_<task>`` (the case's absolute error), in the
-        task's unit, and with several passes ``std_<task>``. Of a class: ``true_<task>``, ``<task>`` (class numbers),
-        ``probability_<class>`` of every class but the first, and ``accuracy_<task>`` (0 or 1).
+        task's unit. Of a class: ``true_<task>``, ``<task>`` (class numbers), ``probability_<class>`` of every class but
+        the first, and ``accuracy_<task>`` (0 or 1). With several passes also ``std_<task>``, and
+        ``mae_<task>_1pass`` and ``accuracy_<task>_1pass``: the mean over the passes of each pass's own error, so that
+        what averaging brings can be told apart.
     """
     encode = EncodePictured(spec)
     device = next(network.parameters()).device
@@ -77,8 +79,10 @@ def _score_value(task: ValueTask, outputs: Tensor, batch: Mapping[str, Any]) -> 
     values = decode_value(outputs[..., 0].double(), task)
     truth = _known(task.name, batch, decode_value(batch[task.name].double(), task))
     mean = values.mean(0)
-    spread = {f"std_{task.name}": values.std(0)} if len(values) > 1 else {}
-    return {f"true_{task.name}": truth, task.name: mean, f"mae_{task.name}": (mean - truth).abs(), **spread}
+    columns = {f"true_{task.name}": truth, task.name: mean, f"mae_{task.name}": (mean - truth).abs()}
+    if len(values) > 1:
+        columns |= {f"std_{task.name}": values.std(0), f"mae_{task.name}_1pass": (values - truth).abs().mean(0)}
+    return columns
 
 
 def _score_class(task: ClassTask, outputs: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -88,9 +92,11 @@ def _score_class(task: ClassTask, outputs: Tensor, batch: Mapping[str, Any]) -> 
     best = (votes + 1e-6 * probabilities).argmax(1).double()  # of classes with equal votes, the likelier one
     truth = _known(task.name, batch, batch[task.name].double())
     hit = torch.where(truth.isnan(), torch.nan, (best == truth).double())
+    hits = torch.where(truth.isnan(), torch.nan, (outputs.argmax(2) == truth).double().mean(0))
     columns = {f"true_{task.name}": truth, task.name: best}
     columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(task.classes) if i}
-    return {**columns, f"accuracy_{task.name}": hit}
+    columns[f"accuracy_{task.name}"] = hit
+    return columns | ({f"accuracy_{task.name}_1pass": hits} if len(outputs) > 1 else {})
 
 
 def _known(name: str, batch: Mapping[str, Any], values: Tensor) -> Tensor:
