@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from sfg_med.networks.blocks import BlockStyle, PreActivationBlock, SharingBlock
-from sfg_med.sharing import Features, GroupPolicy, KernelGroups, PathConv, SharingConv
+from sfg_med.sharing import FREE, Features, GroupPolicy, KernelGroups, PathConv, SharingConv
 from sfg_med.sharing.compact import CompactConv, compact_convolutions
+from sfg_med.sharing.roaming import RoamingMasks
 
 LOG_VARIANCE = "_log_variance"
 
@@ -37,6 +38,8 @@ class MultiTaskNetwork(nn.Module, ABC):
         self.tasks = dict(tasks)
         self.outputs = {**self.tasks, **({f"{t}{LOG_VARIANCE}": 1 for t in tasks} if variance else {})}
         self.style = style
+        # Set by strategies whose groups change by plan while training.
+        self.roaming: RoamingMasks | None = None
         self.groups = style.groups
         self.policy = style.policy
 
@@ -130,6 +133,12 @@ class MultiTaskNetwork(nn.Module, ABC):
         for layer in self.sharing_layers().values():
             if layer.kernel_groups.learns:
                 layer.kernel_groups.fix(layer.kernel_groups.decided())
+
+    @property
+    def groups_are_fixed(self) -> bool:
+        """Whether there are sharing layers, and no kernel of theirs is learned or drawn."""
+        layers = [layer.kernel_groups for layer in self.sharing_layers().values()]
+        return bool(layers) and not any(g.learns or bool((g.assignment == FREE).any()) for g in layers)
 
     def assignments(self) -> dict[str, Tensor]:
         """Likeliest (or fixed) group of each kernel that can have one, ``{layer: (K,) long}``."""

@@ -65,8 +65,7 @@ def constant_p(backbone: Backbone, p: Any = "uniform") -> MultiTaskNetwork:
         p: the probabilities, see :func:`sfg_med.sharing.initial_probabilities`.
     """
     network = backbone(group_init=p, policy={"mode": "gumbel", "eval_mode": "gumbel", "hard": True})
-    for layer in network.sharing_layers().values():
-        layer.kernel_groups.set_learning(False)
+    _stop_learning(network)
     return network
 
 
@@ -130,6 +129,7 @@ def selective_sharing(
         return _fixed(backbone, pattern)
     network = backbone(groups="lattice", copies=pattern.copies, group_init="uniform")
     _assign(network, pattern)
+    _stop_learning(network)
     _equal_branches(network)
     return network
 
@@ -144,10 +144,16 @@ def random_masks(backbone: Backbone, ratio: float = 0.5, interval: int | None = 
         seed: seed of the masks.
     """
     network = backbone(groups="lattice", group_init="uniform")
-    masks = RoamingMasks(network.groups, ratio, interval, seed)
-    layers = network.sharing_layers()
-    network.set_groups({n: masks.assignment(i, len(m.weight), 0) for i, (n, m) in enumerate(layers.items())})
+    network.roaming = RoamingMasks(network.groups, ratio, interval, seed)
+    _stop_learning(network)
+    apply_masks(network, network.roaming, 0)
     return network
+
+
+def apply_masks(network: MultiTaskNetwork, masks: RoamingMasks, iteration: int) -> None:
+    """Give all kernels the groups that they have at this iteration."""
+    layers = enumerate(network.sharing_layers().items())
+    network.set_groups({n: masks.assignment(i, len(layer.weight), iteration) for i, (n, layer) in layers})
 
 
 def mtan(backbone: Backbone) -> MultiTaskNetwork:
@@ -174,6 +180,11 @@ def _sizes(backbone: Backbone) -> tuple[list[str], int]:
     with torch.random.fork_rng(devices=[]):  # the look must not change the weights that follow
         network = backbone()
     return list(network.tasks), len(network.stage_modules)
+
+
+def _stop_learning(network: MultiTaskNetwork) -> None:
+    for layer in network.sharing_layers().values():
+        layer.kernel_groups.set_learning(False)
 
 
 def _fixed(backbone: Backbone, pattern: SharingPattern) -> MultiTaskNetwork:

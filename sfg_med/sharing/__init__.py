@@ -8,7 +8,7 @@ from sfg_med.sharing.distribution import GroupDistribution, entropy, initial_pro
 from sfg_med.sharing.features import Features, concatenate
 from sfg_med.sharing.gradient_clusters import GradientClusters
 from sfg_med.sharing.groups import TaskGroups
-from sfg_med.sharing.kernel_groups import IDLE, InheritedGroups, KernelGroups
+from sfg_med.sharing.kernel_groups import FREE, IDLE, InheritedGroups, KernelGroups
 from sfg_med.sharing.objective import VariationalObjective, mean_entropy
 from sfg_med.sharing.paths import PathConv, remask
 from sfg_med.sharing.roaming import RoamingMasks
@@ -16,6 +16,7 @@ from sfg_med.sharing.sampling import GroupPolicy, membership
 from sfg_med.sharing.schedule import GroupingSchedule, TemperatureSchedule
 
 __all__ = [
+    "FREE",
     "IDLE",
     "Features",
     "GradientClusters",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sfg_med.sharing.compact import CompactConv
 from sfg_med.sharing.convolution import SharingConv
 from sfg_med.sharing.distribution import entropy
 
@@ -37,9 +38,8 @@ class VariationalObjective:
 
     def __call__(self, network: nn.Module) -> Tensor:
         """Scalar penalty of a network's sharing layers."""
-        layers = [m for m in network.modules() if isinstance(m, SharingConv)]
-        norms = torch.stack([layer.weight.float().square().sum() for layer in layers])
-        learned = [m.kernel_groups for m in layers if m.kernel_groups.distribution is not None]
+        norms = torch.stack([norm for norm in map(_squared_norm, network.modules()) if norm is not None])
+        learned = [m.kernel_groups for m in network.modules() if isinstance(m, SharingConv) and m.kernel_groups.learns]
         entropies = [entropy(groups.probabilities()) for groups in learned]
         if self.normalisation == "sum":
             weights = norms.sum()
@@ -50,7 +50,18 @@ class VariationalObjective:
         return self.weight_decay * weights - self.entropy_weight * total
 
 
+def _squared_norm(layer: nn.Module) -> Tensor | None:
+    """Of a convolution's weights; none for other modules."""
+    if isinstance(layer, SharingConv):
+        return layer.weight.float().square().sum()
+    if isinstance(layer, CompactConv):
+        return torch.stack([w.float().square().sum() for w in layer.weights]).sum()
+    return None
+
+
 def mean_entropy(probabilities: Mapping[str, Tensor]) -> float:
     """Mean entropy of the kernels' groupings in nats, for logs."""
+    if not probabilities:
+        return 0.0
     rows = torch.cat([entropy(p.detach()) for p in probabilities.values()])
     return float(rows.mean())

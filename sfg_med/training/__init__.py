@@ -4,9 +4,17 @@
 from sfg_med.training.checkpoints import BestHandler, keep_checkpoints, run_trainer
 from sfg_med.training.engine import PrecisionInferer, PrepareBatch, make_optimizer, one_cycle
 from sfg_med.training.faces import EvenBatches, face_parts, whole_epochs
+from sfg_med.training.group_changes import group_changes
 from sfg_med.training.handlers import AttachHandler, CallHandler, GroupingHandler, HistoryHandler, ResumeHandler
 from sfg_med.training.samples import ResumableSampler, TrainingSamples
-from sfg_med.training.setup import count_epochs, grouping_schedule, prepare_run, training_parts, write_model
+from sfg_med.training.setup import (
+    count_epochs,
+    grouping_schedule,
+    load_initial_weights,
+    prepare_run,
+    training_parts,
+    write_model,
+)
 from sfg_med.training.trajectories import TrajectoryHandler
 from sfg_med.training.validation import validation_metrics
 
@@ -25,8 +33,10 @@ __all__ = [
     "TrajectoryHandler",
     "count_epochs",
     "face_parts",
+    "group_changes",
     "grouping_schedule",
     "keep_checkpoints",
+    "load_initial_weights",
     "make_optimizer",
     "one_cycle",
     "prepare_run",

@@ -75,9 +75,9 @@ def make_optimizer(
         variance_learning_rate: of the loss's log variances, which have far to go: to -7 for a CT in thousands of HU.
         weight_decay: decoupled weight decay of the weights.
     """
-    groups = [m.rho for m in network.modules() if isinstance(m, GroupDistribution)]
-    learned = {id(p) for p in groups}
-    weights = [p for p in network.parameters() if id(p) not in learned]
+    free = [p.rho for p in network.modules() if isinstance(p, GroupDistribution)]
+    groups = [p for p in free if p.requires_grad]
+    weights = [p for p in network.parameters() if not any(p is q for q in free)]
     sets: list[dict[str, Any]] = [{"params": weights, "lr": learning_rate, "weight_decay": weight_decay}]
     if groups:
         sets.append({"params": groups, "lr": group_learning_rate, "weight_decay": 0.0})

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network costs to run: parameters and arithmetic of one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sfg_med.networks.multitask import MultiTaskNetwork
+from sfg_med.sharing import PathConv
+
+
+def network_cost(network: MultiTaskNetwork, shape: Sequence[int]) -> tuple[int, float]:
+    """Parameters and arithmetic of a network as it is deployed: compact, where its groups are decided.
+
+    A network in the path form, and one whose groups are drawn at every pass, is counted as it stands.
+
+    Args:
+        network: trained network.
+        shape: of the input, ``(B, C, *spatial)``.
+
+    Returns:
+        Number of parameters, and GFLOP (10^9 additions and multiplications in convolutions and matrix products) of one
+        forward pass.
+    """
+    drawn = any(not layer.kernel_groups.learns for layer in network.sharing_layers().values())
+    paths = any(isinstance(m, PathConv) for m in network.modules())
+    deployed = network if paths or (drawn and not network.groups_are_fixed) else network.compact()
+    deployed.eval()
+    counter = FlopCounterMode(display=False)
+    first = next(deployed.parameters())
+    with torch.no_grad(), counter:
+        deployed(torch.zeros(*shape, device=first.device, dtype=first.dtype))
+    return sum(p.numel() for p in deployed.parameters()), counter.get_total_flops() / 1e9
