@@ -43,7 +43,17 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
     """
     if options["threads"]:
         torch.set_num_threads(options["threads"])
-    names = ("device", "precision", "samples", "seed", "overlap", "sw_batch_size", "labels_from")
+    names = (
+        "device",
+        "precision",
+        "samples",
+        "seed",
+        "overlap",
+        "sw_batch_size",
+        "labels_from",
+        "groups",
+        "entropy_parts",
+    )
     loaded = load_model(model)
     predictor = Predictor(loaded, **{name: options[name] for name in names})
     jobs = find_jobs(source, output, loaded.spec)

@@ -18,6 +18,10 @@ _MODEL = typer.Option(
 _PRECISION = typer.Option(help="auto, fp32, bf16 or fp16. auto: bf16 where the hardware has it.")
 _SAMPLES = typer.Option(min=1, help="Draws of the kernels' groups. With N > 1 also writes uncertainty maps.")
 _LABELS = typer.Option(help="With --samples: mean (of the probabilities) or mode (of the passes, as in the paper).")
+_GROUPS = typer.Option(
+    help="Groups of one pass: argmax (likeliest), mean (all, by probability), draw (one draw); model: its own rule."
+)
+_PARTS = typer.Option("--entropy-parts", help="With --samples: also write both parts of the entropy.")
 
 _DEMONSTRATION = (
     "warning: this is the demonstration model, trained on a few simulated patients. It shows how the program works; "
@@ -34,6 +38,8 @@ def command(
     samples: Annotated[int, _SAMPLES] = 1,
     seed: Annotated[int, typer.Option(help="Start of the random numbers for --samples.")] = 0,
     labels_from: Annotated[str, _LABELS] = "mean",
+    groups: Annotated[str, _GROUPS] = "model",
+    entropy_parts: Annotated[bool, _PARTS] = False,
     overlap: Annotated[float, typer.Option(min=0.0, max=0.95, help="Part that sliding windows share.")] = 0.5,
     sw_batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,

@@ -75,7 +75,7 @@ def finished_record(predictor: Predictor, job: Job, output: Path, former: Record
     Files have their final names only when they are whole, so that their existence is enough. If the manifest
     was lost the record is measured again from the files.
     """
-    files = output_files(predictor.spec, job.stem, predictor.samples)
+    files = _files(predictor, job)
     if job.error or not all((output / file).is_file() for file in files.values()):
         return None
     if former is not None:
@@ -92,7 +92,7 @@ def finished_record(predictor: Predictor, job: Job, output: Path, former: Record
 def _predict(predictor: Predictor, job: Job, output: Path, record: Record) -> None:
     volume = read_volume(job.source, role=predictor.spec.input_name.upper())
     prediction = predictor.predict(volume, case=job.case)
-    files = output_files(predictor.spec, job.stem, predictor.samples)
+    files = _files(predictor, job)
     for file in files.values():  # a case is either all of one run or unfinished
         remove_leftovers(output / file)
         (output / file).unlink(missing_ok=True)
@@ -104,17 +104,21 @@ def _predict(predictor: Predictor, job: Job, output: Path, record: Record) -> No
     record["files"] = files
 
 
+def _files(predictor: Predictor, job: Job) -> dict[str, str]:
+    return output_files(predictor.spec, job.stem, predictor.samples, entropy_parts=predictor.entropy_parts)
+
+
 def _arrays(predictor: Predictor, prediction: Prediction) -> dict[str, NDArray[Any]]:
     """Output key to array as it is written; the float32 images are let go one by one."""
     arrays: dict[str, NDArray[Any]] = {}
-    for task in predictor.spec.tasks:
+    for task in predictor.spec.volume_tasks:
         if isinstance(task, ImageTask):
             arrays[task.name] = _rounded(prediction.images.pop(task.name), task)
         else:
             arrays[task.name] = prediction.labels[task.name]
     arrays.update({f"{name}_std": array for name, array in prediction.std.items()})
     arrays.update({f"{name}_entropy": array for name, array in prediction.entropy.items()})
-    return arrays
+    return arrays | prediction.parts
 
 
 def _rounded(values: NDArray[Any], task: ImageTask) -> NDArray[Any]:

@@ -14,6 +14,9 @@ from sfg_med.errors import SfgMedError
 from sfg_med.inference.input_list import LIST_SUFFIXES, read_list
 from sfg_med.spec import ImageTask, ModelSpec
 
+# Of an uncertainty: what the passes disagree about, and what each of them says itself.
+PARTS = ("parameter", "intrinsic")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -32,11 +35,21 @@ class Job:
     error: str = ""
 
 
-def output_files(spec: ModelSpec, stem: str, samples: int) -> dict[str, str]:
-    """Output key (``ct``, ``seg``, ``ct_std``, ``seg_entropy``) to path relative to the output folder."""
-    keys = [task.name for task in spec.tasks]
+def output_files(spec: ModelSpec, stem: str, samples: int, *, entropy_parts: bool = False) -> dict[str, str]:
+    """Output key (``ct``, ``seg``, ``ct_std``, ``seg_entropy``) to path relative to the output folder.
+
+    Args:
+        spec: the model; one that predicts variances has both parts of ``ct_std`` as well.
+        stem: see :class:`Job`.
+        samples: passes.
+        entropy_parts: whether both parts of ``seg_entropy`` are wanted.
+    """
+    keys = [task.name for task in spec.volume_tasks]
     if samples > 1:
-        keys += [f"{t.name}_{'std' if isinstance(t, ImageTask) else 'entropy'}" for t in spec.tasks]
+        keys += [f"{t.name}_{'std' if isinstance(t, ImageTask) else 'entropy'}" for t in spec.volume_tasks]
+        split = [f"{t.name}_std" for t in spec.image_tasks if spec.network.get("variance")]
+        split += [f"{t.name}_entropy" for t in spec.label_tasks if entropy_parts]
+        keys += [f"{key}_{part}" for key in split for part in PARTS]
     return {key: f"{stem}_{key}.nii.gz" for key in keys}
 
 
@@ -101,7 +114,9 @@ def _images(folder: Path, names: list[str], spec: ModelSpec) -> list[Path]:
     references = {"mask", *(task.name for task in spec.tasks)}
     if spec.input_name in stems and stems & references:
         return [file for file in files if volume_stem(file) == spec.input_name]
-    endings = tuple(f"_{key}" for key in output_files(spec, "", samples=2))
+    maps = [f"{t.name}_{'std' if isinstance(t, ImageTask) else 'entropy'}" for t in spec.volume_tasks]
+    keys = [*output_files(spec, "", samples=2), *(f"{name}_{part}" for name in maps for part in PARTS)]
+    endings = tuple(f"_{key}" for key in keys)
     return [file for file in files if not volume_stem(file).endswith(endings)]
 
 

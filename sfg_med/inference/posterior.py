@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
 from sfg_med.networks import MultiTaskNetwork
+from sfg_med.sharing import KernelGroups
+from sfg_med.sharing.kernel_groups import FREE, IDLE
 
 
 def has_posterior(network: torch.nn.Module) -> bool:
@@ -42,8 +45,38 @@ def drawn_groups(network: torch.nn.Module, generator: torch.Generator) -> Iterat
 
 
 @contextmanager
+def mean_groups(network: MultiTaskNetwork) -> Iterator[None]:
+    """Inside the block every kernel is in all groups at once, by their probabilities: z = p, the mean of the draws."""
+    with _free_groups(network), _held(network, "mean"):
+        yield
+
+
+@contextmanager
+def likeliest_groups(network: MultiTaskNetwork) -> Iterator[None]:
+    """Inside the block kernels whose groups are not fixed are in their likeliest one."""
+    with _held(network, "argmax"):
+        yield
+
+
+@contextmanager
+def _held(network: MultiTaskNetwork, mode: str) -> Iterator[None]:
+    rule = replace(network.policy, mode=mode, per_sample=False)
+    holders = [m for m in network.modules() if isinstance(m, KernelGroups)]
+    try:
+        for holder in holders:
+            holder.hold(rule)
+        yield
+    finally:
+        for holder in holders:
+            holder.hold(None)
+
+
+@contextmanager
 def _free_groups(network: torch.nn.Module) -> Iterator[None]:
-    """Inside the block frozen kernels are free to be drawn; afterwards they are in their groups again."""
+    """Inside the block frozen kernels are free to be drawn; afterwards they are in their groups again.
+
+    Idle kernels, which are in no group, stay so.
+    """
     if not isinstance(network, MultiTaskNetwork):
         yield
         return
@@ -51,7 +84,7 @@ def _free_groups(network: torch.nn.Module) -> Iterator[None]:
     frozen = [groups.assignment.clone() for groups in layers]
     try:
         for groups in layers:
-            groups.assignment.fill_(-1)
+            groups.assignment.masked_fill_(groups.assignment != IDLE, FREE)
         yield
     finally:
         for groups, assignment in zip(layers, frozen, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +18,15 @@ from sfg_med.devices import autocast, choose_device, choose_precision
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.native_grid import NativeGrid
 from sfg_med.inference.passes import average_passes
-from sfg_med.inference.posterior import drawn_groups, has_posterior
+from sfg_med.inference.posterior import drawn_groups, has_posterior, likeliest_groups, mean_groups
 from sfg_med.inference.prediction import Prediction, restore
+from sfg_med.networks import MultiTaskNetwork
 from sfg_med.transforms import network_input
 
 if TYPE_CHECKING:
     from sfg_med.model_file import LoadedModel
+
+GROUPS = ("model", "argmax", "mean", "draw")
 
 
 class Predictor:
@@ -38,9 +42,14 @@ class Predictor:
         seed: start of the random numbers; each case has its own stream, whatever ran before it.
         labels_from: ``mean`` takes the class with the highest mean probability over the draws, ``mode`` the
             class that was the best in most draws, as the paper does.
+        groups: how a single pass decides the kernels' groups: ``argmax`` takes each kernel's likeliest group (or the
+            one it is fixed in), ``mean`` all of them by their probabilities, ``draw`` one draw; ``model`` is the
+            network's own rule, ``argmax`` unless its policy says otherwise. Several samples are always draws.
+        entropy_parts: split the entropy of organs, too, into what the passes disagree about and what each is unsure of.
+        details: also return class probabilities, and for one pass the standard deviation that the network predicts.
 
     Raises:
-        SfgMedError: for an unknown device or precision, or more than one sample of a deterministic network.
+        SfgMedError: for an unknown device or precision, or draws of a network that has learned no groups.
 
     Example:
         >>> predictor = Predictor(load_model(Path("models/model.safetensors")))  # doctest: +SKIP
@@ -58,12 +67,17 @@ class Predictor:
         samples: int = 1,
         seed: int = 0,
         labels_from: str = "mean",
+        groups: str = "model",
+        entropy_parts: bool = False,
+        details: bool = False,
     ) -> None:
         self.model = model
         self.spec = model.spec
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.samples, self.seed, self.labels_from = samples, seed, labels_from
+        self.entropy_parts, self.details = entropy_parts, details
+        self.groups = self._groups_rule(groups)
         self._check(overlap, sw_batch_size)
         self.network = model.network.eval().to(self.device)
         self._overlap, self._sw_batch_size = overlap, sw_batch_size
@@ -84,20 +98,26 @@ class Predictor:
             work_affine = np.asarray(prepared.affine, np.float64)
             network_image = prepared.as_tensor().to(self.device)[None]
             del prepared
-            passes = average_passes(self._outputs(network_image, case), self.spec, vote=self.labels_from == "mode")
-            del network_image
+            vote = self.labels_from == "mode"
+            outputs = self._outputs(network_image, case)
+            passes = average_passes(outputs, self.spec, vote=vote, entropy_parts=self.entropy_parts)
+            del network_image, outputs
             x, y, z = volume.array.shape
-            return restore(passes, self.spec, work_affine, NativeGrid(volume.affine, (x, y, z)))
+            return restore(passes, self.spec, work_affine, NativeGrid(volume.affine, (x, y, z)), details=self.details)
 
     def _outputs(self, image: torch.Tensor, case: str) -> Iterator[torch.Tensor]:
-        if self.samples == 1:
-            yield self._slide(image)
-            return
         generator = torch.Generator(device="cpu").manual_seed(_case_seed(self.seed, case))
         for _ in range(self.samples):
             # one draw holds for all windows: a draw for each window would show as seams
-            with drawn_groups(self.network, generator):
+            with self._decided_groups(generator):
                 yield self._slide(image)
+
+    def _decided_groups(self, generator: torch.Generator) -> AbstractContextManager[None]:
+        if self.groups == "draw":
+            return drawn_groups(self.network, generator)
+        if not isinstance(self.network, MultiTaskNetwork) or self.groups == "model":
+            return nullcontext()
+        return mean_groups(self.network) if self.groups == "mean" else likeliest_groups(self.network)
 
     def _slide(self, image: torch.Tensor) -> torch.Tensor:
         """(C, X, Y, Z) float32 output for a (1, 1, X, Y, Z) image."""
@@ -131,10 +151,22 @@ class Predictor:
             raise SfgMedError("--samples and --sw-batch-size", "at least 1", found, "give a positive number")
         if self.labels_from not in ("mean", "mode"):
             raise SfgMedError("--labels-from", "mean or mode", repr(self.labels_from), "choose one of them")
-        if self.samples > 1 and not has_posterior(self.model.network):
-            expected = f"a model with learned groups for --samples {self.samples}"
-            remedy = "use --samples 1, or the stochastic model that it was made from"
+        if self.samples > 1 and self.groups != "draw":
+            raise SfgMedError("--groups", "draw, where --samples is above 1", self.groups, "leave one of the two out")
+        if self.groups in ("mean", "draw") and not has_posterior(self.model.network):
+            asked = f"--samples {self.samples}" if self.samples > 1 else f"--groups {self.groups}"
+            expected = f"a model with learned groups for {asked}"
+            remedy = "use --samples 1 without --groups, or the stochastic model that it was made from"
             raise SfgMedError(self.model.path, expected, "one without, so that all draws are the same", remedy)
+
+    def _groups_rule(self, groups: str) -> str:
+        if groups not in GROUPS:
+            raise SfgMedError("--groups", f"one of {', '.join(GROUPS)}", repr(groups), "choose one of them")
+        network = self.model.network
+        stochastic = isinstance(network, MultiTaskNetwork) and network.policy.eval_mode == "gumbel"
+        if groups == "model" and (self.samples > 1 or stochastic):
+            return "draw"
+        return groups
 
 
 def _as_tensor(volume: Volume) -> MetaTensor:

@@ -40,7 +40,7 @@ def test_mean_and_spread_over_passes_against_numpy() -> None:
     y = outputs.numpy().astype(np.float64)
     for name, channel in (("ct", 0), ("adc", 4)):
         np.testing.assert_allclose(passes.mean[name][0], y[:, channel].mean(0), atol=1e-5)
-        np.testing.assert_allclose(passes.std[name][0], y[:, channel].std(0, ddof=1), atol=1e-5)
+        np.testing.assert_allclose(passes.variance[name][0], y[:, channel].var(0, ddof=1), atol=1e-5)
     probabilities = softmax(y[:, 1:4], axis=1)
     np.testing.assert_allclose(passes.mean["seg"], probabilities.mean(0), atol=1e-6)
     np.testing.assert_allclose(passes.entropy("seg")[0], entropy(probabilities.mean(0), axis=0), atol=1e-5)
