@@ -43,6 +43,11 @@ class ImageTask:
     kind: str = "image"
 
     @property
+    def contents(self) -> str:
+        """Unit of the image, for people."""
+        return self.unit
+
+    @property
     def channels(self) -> int:
         """Output channels of the network for this task."""
         return 1
@@ -60,6 +65,11 @@ class LabelTask:
     name: str = "seg"
     labels: Mapping[str, int] = field(default_factory=lambda: dict(PELVIS_LABELS))
     kind: str = "labels"
+
+    @property
+    def contents(self) -> str:
+        """Names of the labels, for people."""
+        return ", ".join(self.labels).replace("_", " ")
 
     @property
     def channels(self) -> int:
@@ -89,6 +99,11 @@ class ValueTask:
     kind: str = "value"
 
     @property
+    def contents(self) -> str:
+        """Unit of the number, for people."""
+        return self.unit
+
+    @property
     def channels(self) -> int:
         """Output channels of the network for this task."""
         return 1
@@ -106,6 +121,11 @@ class ClassTask:
     name: str = "gender"
     classes: tuple[str, ...] = ("male", "female")
     kind: str = "class"
+
+    @property
+    def contents(self) -> str:
+        """Names of the classes, for people."""
+        return ", ".join(self.classes)
 
     @property
     def channels(self) -> int:

@@ -22,6 +22,8 @@ def test_every_kind_of_task_survives_json() -> None:
     assert spec.volume_tasks == (*spec.image_tasks, LabelTask())
     assert spec.value_tasks == (ValueTask(scale=100),)
     assert spec.class_tasks == (ClassTask(),)
+    organs = "prostate, bladder, rectum, femoral head left, femoral head right"
+    assert [task.contents for task in spec.tasks] == ["HU", organs, "years", "male, female"]
 
 
 @pytest.mark.parametrize(

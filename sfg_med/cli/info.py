@@ -78,7 +78,8 @@ def _lines(facts: dict[str, Any]) -> str:
         f"spacing {' x '.join(map(str, spec['spacing_mm']))} mm, window {' x '.join(map(str, spec['patch_size']))}"
     )
     for task in spec["tasks"]:
-        what = ", ".join(task["labels"]) if task["kind"] == "labels" else f"{task['unit']} {task['value_range']}"
+        names = task.get("labels") or task.get("classes")
+        what = ", ".join(names) if names else " ".join(str(task[k]) for k in ("unit", "value_range") if k in task)
         lines.append(f"task {task['name']}: {what}")
     if model["group_shares"]:
         lines += ["", f"{'part of the kernels in':<24}" + "".join(f"{g:>10}" for g in model["groups"])]
