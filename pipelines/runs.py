@@ -186,7 +186,10 @@ def owner(folder: Path) -> str:
 def _line(error: Exception) -> str:
     if isinstance(error, SfgMedError):
         return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (details in {ERROR})"
+    root: BaseException = error  # MONAI's config parser wraps what went wrong in errors that only say where
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return f"{type(root).__name__}: {' '.join(str(root).split())[:300]} (details in {ERROR})"
 
 
 def _duration(seconds: float) -> str:

@@ -38,6 +38,7 @@ class Options:
         baselines: strategies that the others are tested against.
         gain_over: strategy that the relative gain is measured against.
         notes: further lines for the reader, such as what the data are.
+        summaries: strategy to what it is, in a line.
     """
 
     question: str
@@ -47,6 +48,7 @@ class Options:
     baselines: Sequence[str] = ("hard-sharing", "single-task")
     gain_over: str = "single-task"
     notes: Sequence[str] = ()
+    summaries: Mapping[str, str] | None = None
 
     def title(self, name: str) -> str:
         """Title of a metric or cost."""
