@@ -144,6 +144,9 @@ class Predictor:
             raise SfgMedError(volume.path, f"a field of view of at least {needed:g} mm", found, "check the voxel size")
 
     def _check(self, overlap: float, sw_batch_size: int) -> None:
+        if len(self.spec.volume_tasks) < len(self.spec.tasks):
+            found = ", ".join(f"{task.name} ({task.contents})" for task in self.spec.tasks)
+            raise SfgMedError(self.model.path, "a model that returns images and organs", found, "use another model")
         if not 0 <= overlap < 1:
             raise SfgMedError("--overlap", "0 or more and below 1", str(overlap), "0.5 is usual")
         if sw_batch_size < 1 or self.samples < 1:

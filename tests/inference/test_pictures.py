@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole pictures: one pass against the network itself, several against a loop over the same draws."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from sfg_med.errors import SfgMedError
 from sfg_med.inference.pictures import score_pictures
 from sfg_med.inference.posterior import drawn_groups
+from sfg_med.inference.predictor import Predictor
+from sfg_med.model_file import load_model, save_model
 from sfg_med.networks import SFGVGG
 from sfg_med.spec import ModelSpec, make_spec
 from sfg_med.transforms.whole_image import whiten
@@ -84,3 +88,13 @@ def test_several_passes_are_mean_and_mode_of_the_same_draws(
     again = score_pictures(network, spec, batches, samples=9, seed=3)
     np.testing.assert_equal(again, rows)
     assert score_pictures(network, spec, batches, samples=9, seed=4)["c0"]["age"] != rows["c0"]["age"]
+
+
+def test_a_model_of_pictures_is_no_model_for_volumes(tmp_path: Path) -> None:
+    options = {"name": "SFGVGG", "channels": [4] * 8}
+    spec = make_spec(TASKS, spacing_mm=[1, 1], patch_size=[32, 32], input_name="face", network=options)
+    save_model(tmp_path / "m.safetensors", SFGVGG(channels=[4] * 8), spec, provenance={})
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.spec == spec
+    with pytest.raises(SfgMedError, match=r"age \(years\), gender \(male, female\)"):
+        Predictor(loaded)
