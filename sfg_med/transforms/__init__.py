@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MONAI transforms of the project."""
 
+from sfg_med.transforms.crop import random_crop
 from sfg_med.transforms.flip import RandLeftRightFlipd
 from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
 from sfg_med.transforms.outputs import DecodeTasksd, SaveTasksd, SplitTasksd, decode
@@ -24,4 +25,5 @@ __all__ = [
     "decode_value",
     "deterministic_transforms",
     "network_input",
+    "random_crop",
 ]
