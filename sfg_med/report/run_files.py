@@ -20,6 +20,7 @@ from sfg_med.report.case_files import read_json
 HISTORY = "history.csv"
 GROUPS = "groups.json"
 _LAYER = re.compile(r"(encoder|decoder|reduce)\.(\d+)(?:\.(\d+))?(?:\.conv)?$")
+_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.conv$")
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,11 @@ def forward_order(layers: list[str]) -> list[int]:
 
 
 def layer_name(layer: str) -> str:
-    """Readable name of a layer: ``down 1, conv 2`` for ``encoder.0.1.conv``."""
+    """Readable name: ``down 1, conv 2`` for ``encoder.0.1.conv``, ``block 3, conv 1`` for ``blocks.2.0.conv``."""
     match = _LAYER.match(layer)
     if not match:
-        return layer.removesuffix(".conv")
+        block = _BLOCK.match(layer)
+        return f"block {int(block[1]) + 1}, conv {int(block[2]) + 1}" if block else layer.removesuffix(".conv")
     part, level = match[1], int(match[2]) + 1
     if part == "reduce":
         return f"up {level}, reduce"

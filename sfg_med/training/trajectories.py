@@ -60,9 +60,9 @@ class TrajectoryHandler:
             self.records = self._read(step)
         if step in self.records:
             return
-        layers = self.network.sharing_layers().values()
-        free = [int((layer.kernel_groups.assignment == FREE).sum()) for layer in layers]
-        p = {n: p.detach().cpu().numpy() for n, p in self.network.group_probabilities().items()}
+        layers = {name: layer.kernel_groups for name, layer in self.network.sharing_layers().items()}
+        free = [int((groups.assignment == FREE).sum()) for groups in layers.values()]
+        p = {name: groups.probabilities().detach().cpu().numpy() for name, groups in layers.items()}
         self.records[step] = {LEARNING: np.array(free), **{n: v.astype(np.float16) for n, v in p.items()}}
         rows = list(self.records.values())
         arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
