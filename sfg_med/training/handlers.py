@@ -12,12 +12,13 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 
 from sfg_med.data.atomic import atomic_path, write_json
 from sfg_med.losses import JointLoss
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import GroupingSchedule, mean_entropy
+from sfg_med.sharing.distribution import GroupDistribution
 from sfg_med.training.samples import ResumableSampler
 
 
@@ -36,11 +37,23 @@ class GroupingHandler:
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
         engine.add_event_handler(Events.ITERATION_STARTED, self)
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.rest)
 
     def __call__(self, engine: Engine) -> None:
         """Prepare the iteration that starts."""
         self.schedule.apply(self.network, engine.state.iteration - 1)
         torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration) * 1009 + idist.get_rank())
+
+    def rest(self, engine: Engine) -> None:
+        """Leave the probabilities of frozen groups as they are.
+
+        Their gradient is zero, but the optimiser's momentum would move them on, and some kernels' likeliest group would
+        no longer be the one they are frozen in.
+        """
+        if self.schedule.freeze_at is not None and engine.state.iteration > self.schedule.freeze_at:
+            for module in self.network.modules():
+                if isinstance(module, GroupDistribution):
+                    module.rho.grad = None
 
 
 class ResumeHandler:

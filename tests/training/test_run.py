@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sfg_med.errors import SfgMedError
+from sfg_med.inference.posterior import has_posterior
 from sfg_med.model_file import load_model
 from sfg_med.training import count_epochs
 
@@ -109,3 +110,16 @@ def test_a_run_shorter_than_an_epoch_still_validates_and_writes_a_model(
     run = train_tiny(tmp_path / "run", steps=1, steps_per_epoch=100, val_interval=4, batch_size=1)
     assert [r["step"] for r in read_history(run) if r["name"] == "score"] == ["1"]
     assert (run / "models" / "model.safetensors").is_file()
+
+
+def test_frozen_groups_stay_the_likeliest_ones(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
+    """The optimiser's momentum would move the probabilities on, and the model could no longer be drawn from."""
+    run = train_tiny(tmp_path / "run", steps=12, freeze_groups_at=0.5, group_learning_rate=0.5)
+    states = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["network"]
+    names = [name for name in states if name.endswith("distribution.rho")]
+    assert names
+    for name in names:
+        fixed = states[name.replace("distribution.rho", "assignment")]
+        assert (fixed >= 0).all()
+        assert torch.equal(fixed, states[name].argmax(-1)), name
+    assert has_posterior(load_model(run / "models" / "model.safetensors").network)
