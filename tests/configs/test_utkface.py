@@ -47,6 +47,9 @@ def test_the_defaults_are_the_papers(protocol: ConfigWorkflow) -> None:
     assert sum(w.numel() for w in kernels) == 9_217_728
     for p in net.group_probabilities().values():
         torch.testing.assert_close(p, torch.tensor([0.2, 0.6, 0.2]).expand_as(p), rtol=0, atol=1e-6)
+    slopes = [m.weight for m in net.modules() if isinstance(m, torch.nn.PReLU)]
+    assert len(slopes) == 8
+    assert all((slope == 0).all() for slope in slopes)
     assert net.groups.names == ("age", "age+gender", "gender")
     batch = next(iter(get("train#dataloader")))
     assert batch["face"].shape == (10, 3, 200, 200)
