@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import ignite.distributed as idist
@@ -13,6 +14,7 @@ import psutil
 import torch
 from monai.data import CacheDataset
 from monai.transforms import Compose, Transform
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 # Part of the memory that is free at the start that cached cases may take.
@@ -57,13 +59,19 @@ class TrainingSamples(Dataset):
         """Sample ``index``: a dictionary of tensors."""
         count = len(self.cases)
         epoch, position = divmod(index, count)
-        order = np.random.default_rng([self.seed, epoch]).permutation(count)
+        order = shuffled(count, self.seed, epoch)
         # MONAI wants a 32-bit seed; some transforms draw from torch, so both are set.
         number = zlib.crc32(f"{self.seed}/{index}".encode())
         self.random_transform.set_random_state(seed=number)
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(number)
             return self.random_transform(self.cases[int(order[position])])
+
+
+@lru_cache(maxsize=2)  # drawn once an epoch, not once a sample: there may be many thousands of cases
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of the cases in an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def affordable_cache_rate(data: Sequence[dict[str, Any]], transform: Compose) -> float:
