@@ -14,7 +14,7 @@ from sfg_med.data.atomic import write_json
 from sfg_med.report.html import Chart, chart
 from sfg_med.report.sharing_learned import PAGE, LearnedPage, Section, write_learned_page
 from sfg_med.report.sharing_page import trajectory_charts
-from sfg_med.report.sharing_shares import share_columns
+from sfg_med.report.sharing_shares import share_columns, share_panels
 
 NUMBERS = "learned.json"
 _TITLES = {
@@ -51,13 +51,29 @@ def write_study(out: Path, study: str, outcomes: Sequence[Outcome], planned: Seq
             "distances": apart,
         },
     )
-    sections = [_overview(outcomes), *_variants(outcomes)]
+    sections = [_overview(outcomes), *[_variant(name, _of(outcomes, name)) for name in _names(outcomes)]]
     if study == DUPLICATES:
         sections.insert(1, _places(outcomes))
     else:
         sections.insert(1, _distances(apart))
     done = f"{len(outcomes)} of {len(planned)}, each in OUT/runs/VARIANT/seedS-fold0"
-    return write_learned_page(out / PAGE, LearnedPage(_TITLES[study], [("Runs", done)], sections))
+    facts = [("Runs", done), ("Groups learned", _schedule(outcomes)), ("Tasks", _groups(outcomes))]
+    return write_learned_page(out / PAGE, LearnedPage(_TITLES[study], facts, sections))
+
+
+def _schedule(outcomes: Sequence[Outcome]) -> str:
+    """Until when groups were learned, of how many steps."""
+    steps = sorted({(int(o.record.steps[o.record.learned]), int(o.record.steps[-1])) for o in outcomes})
+    return "; ".join(f"until step {learned} of {last}" for learned, last in steps)
+
+
+def _groups(outcomes: Sequence[Outcome]) -> str:
+    kinds = {o.run.strategy: ", ".join(g for g in o.record.groups if "+" not in g) for o in outcomes}
+    return (
+        next(iter(kinds.values()))
+        if len(set(kinds.values())) == 1
+        else "; ".join(f"{k}: {v}" for k, v in kinds.items())
+    )
 
 
 def _names(outcomes: Sequence[Outcome]) -> list[str]:
@@ -77,9 +93,25 @@ def _overview(outcomes: Sequence[Outcome]) -> Section:
         "Mean over the seeds, in brackets the lowest and the highest. p is that of the last record in which groups "
         "were learned. Shared p: mean probability of the group of all tasks; shared kernels: part of them with this "
         "group as the likeliest. Entropy: mean over the kernels in nats. Moved: mean distance of a kernel's p from its "
-        "start, 0 to 1 (total variation); changed group: part of the kernels with another likeliest group than there."
+        "start, 0 to 1 (total variation); changed group: part of the kernels whose likeliest group changed."
     ]
-    return Section("Overview", lines=lines, table=table)
+    return Section("Overview", [_comparison(outcomes)], lines, table)
+
+
+def _comparison(outcomes: Sequence[Outcome]) -> Chart:
+    """Groups by depth of all variants that have the layers and the kind of groups of the first."""
+    first = outcomes[0].record
+    panels = {
+        name: np.mean([o.decided for o in _of(outcomes, name)], axis=0)
+        for name in _names(outcomes)
+        if _of(outcomes, name)[0].record.names == first.names
+        and len(_of(outcomes, name)[0].record.groups) == len(first.groups)
+    }
+    groups = list(first.groups)
+    if any(o.record.groups != first.groups for o in outcomes):
+        groups = ["task 1", "task 1+2", "task 2"] if len(groups) == 3 else groups
+    text = "Kernels by their likeliest group when groups were last learned, mean of the seeds."
+    return chart("Groups by depth", share_panels(panels, first.names, groups), text)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -111,12 +143,11 @@ def _places(outcomes: Sequence[Outcome]) -> Section:
         parts = [f"{np.mean([f[place] for f in found]):.0%}" for place in PLACES]
         table.append([name, *(f"{value:.2f}" for value in mean), *parts])
     kinds = "; ".join(f"{name}: {meaning}" for name, (_, meaning) in PLACES.items())
-    lines = [f"Mean p of each layer, and the part of its kernels that lies nearest to each of these places ({kinds})."]
+    lines = [
+        f"Mean p of each layer, and the part of its kernels that lies nearest to each of these places ({kinds}). "
+        "Which of the two copies is the likelier one is chance."
+    ]
     return Section("Where p goes when both tasks are the same", lines=lines, table=table)
-
-
-def _variants(outcomes: Sequence[Outcome]) -> list[Section]:
-    return [_variant(name, _of(outcomes, name)) for name in _names(outcomes)]
 
 
 def _variant(name: str, runs: Sequence[Outcome]) -> Section:

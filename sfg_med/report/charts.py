@@ -51,10 +51,20 @@ _STYLE: Any = {
 
 
 def group_colours(groups: Sequence[str]) -> list[str]:
-    """One colour for each group; the group of most tasks (``ct+seg``) is green as in the paper."""
+    """One colour for each group; the group of most tasks (``ct+seg``) is green as in the paper.
+
+    The groups of single tasks come first, so that the first task is blue and the second pink with any set of groups.
+    """
     widest = max(range(len(groups)), key=lambda i: groups[i].count("+"))
-    others = [GROUP_COLOURS[i % len(GROUP_COLOURS)] for i in range(len(groups) - 1)]
-    return [*others[:widest], SHARED_COLOUR, *others[widest:]]
+    others = sorted((i for i in range(len(groups)) if i != widest), key=lambda i: (groups[i].count("+"), i))
+    found = {group: GROUP_COLOURS[number % len(GROUP_COLOURS)] for number, group in enumerate(others)}
+    return [found.get(i, SHARED_COLOUR) for i in range(len(groups))]
+
+
+def legend_columns(labels: Sequence[str], inches: float) -> int:
+    """How many legend entries fit into a row of a figure of this width."""
+    entry = 0.75 + 0.1 * max(map(len, labels))
+    return max(1, min(len(labels), int(inches / entry)))
 
 
 @contextmanager

@@ -88,6 +88,8 @@ def read_shares(path: Path) -> Shares:
         layers, groups = list(data["layers"]), tuple(map(str, data["groups"]))
         steps, values = tuple(map(int, data["steps"])), np.asarray(data["shares"], dtype=float)
         kernels = list(map(int, data.get("kernels") or []))
+        if not layers:  # a network that learns no groups
+            values = np.zeros((len(steps), 0, len(groups)))
     except (KeyError, TypeError, ValueError) as error:
         raise _misfit(path, f"{type(error).__name__}: {error}") from error
     if values.shape != (len(steps), len(layers), len(groups)) or (kernels and len(kernels) != len(layers)):

@@ -46,7 +46,7 @@ def kernel_maps(names: Sequence[str], p: Sequence[Floats], groups: Sequence[str]
     across = min(ACROSS, len(names))
     down = -(-len(names) // across)
     wide = 0.75 + 0.2 * len(groups)
-    with charts.drawing(max(5.0, wide * across + 1), 0.9 + 2.05 * down, "probabilities by kernel") as (figure, result):
+    with charts.drawing(max(5.0, wide * across + 1), 0.9 + 2.5 * down, "probabilities by kernel") as (figure, result):
         grid = figure.subplots(down, across, squeeze=False).ravel()
         for axes in grid[len(names) :]:
             axes.set_axis_off()

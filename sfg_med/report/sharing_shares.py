@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -27,13 +27,35 @@ def share_columns(names: Sequence[str], values: Floats, overall: Floats, groups:
         groups: names of the groups.
     """
     places = np.array([*range(len(names)), len(names) + 0.6])
-    with charts.drawing(max(6.0, 2.2 + 0.42 * len(places)), 4.3, "final group shares") as (figure, result):
+    inches = max(6.0, 2.2 + 0.42 * len(places))
+    with charts.drawing(inches, 4.3, "final group shares") as (figure, result):
         axes = figure.add_subplot()
         draw_columns(axes, places, np.vstack([values, overall[None]]), groups)
         _label_layers(axes, names)
         axes.text(places[-1], -0.03, "all", ha="center", va="top", transform=axes.get_xaxis_transform(), fontsize=9.5)
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(7, len(groups)))
+        figure.legend(handles, labels, loc="outside upper center", ncols=charts.legend_columns(groups, inches))
+    return result[0]
+
+
+def share_panels(panels: Mapping[str, Floats], names: Sequence[str], groups: Sequence[str]) -> str:
+    """Draw the groups by depth of several networks with the same layers below each other, as SVG.
+
+    Args:
+        panels: title to ``(L, G)`` shares.
+        names: of the L layers.
+        groups: names of the groups.
+    """
+    inches = max(6.0, 2.2 + 0.34 * len(names))
+    with charts.drawing(inches, 1.3 + 1.35 * len(panels), "groups by depth, side by side") as (figure, result):
+        grid = figure.subplots(len(panels), 1, squeeze=False).ravel()
+        for axes, (title, values) in zip(grid, panels.items(), strict=True):
+            draw_columns(axes, np.arange(len(names), dtype=float), values, groups, numbers=False)
+            axes.set_ylabel("")
+            axes.set_title(title, loc="left", fontsize=10.5)
+        _label_layers(grid[-1], names, lower=0.12)
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=charts.legend_columns(groups, inches))
     return result[0]
 
 
@@ -60,8 +82,8 @@ def ink_on(colour: str) -> str:
     return "#ffffff" if luminance < 0.179 else "#000000"
 
 
-def _label_layers(axes: Axes, names: Sequence[str]) -> None:
-    """Name each column, and below them each block of columns with a rule; long names stand upright."""
+def _label_layers(axes: Axes, names: Sequence[str], lower: float = 0.0) -> None:
+    """Name each column, and ``lower`` than usual each block of columns with a rule; long names stand upright."""
     pairs = [name.rpartition(", ")[::2] for name in names]
     transform = axes.get_xaxis_transform()
     if not all(block for block, _ in pairs):
@@ -74,5 +96,5 @@ def _label_layers(axes: Axes, names: Sequence[str]) -> None:
     for block, members in groupby(range(len(names)), key=lambda i: pairs[i][0]):
         where = list(members)
         ends = (where[0] - 0.38, where[-1] + 0.38)
-        axes.plot(ends, (-0.1, -0.1), color=charts.INK, linewidth=0.9, clip_on=False, transform=transform)
-        axes.text(sum(ends) / 2, -0.125, block, ha="center", va="top", transform=transform, fontsize=9.5)
+        axes.plot(ends, (-0.1 - lower,) * 2, color=charts.INK, linewidth=0.9, clip_on=False, transform=transform)
+        axes.text(sum(ends) / 2, -0.125 - 1.3 * lower, block, ha="center", va="top", transform=transform, fontsize=9.5)

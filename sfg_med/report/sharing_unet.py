@@ -97,11 +97,12 @@ def u_figure(
     encoder, decoder = blocks
     _place(encoder, decoder)
     right = decoder[-1].x + decoder[-1].width if decoder else encoder[-1].x + encoder[-1].width
-    width, height = right + 4.1, ROW * len(encoder) + 0.35
+    margin = _margin(levels)
+    width, height = right + margin + 1.6, ROW * len(encoder) + 0.35
     with charts.drawing(0.62 * width, 0.62 * height + 0.45, "shares along encoder and decoder") as (figure, result):
         axes = figure.add_subplot()
         axes.set_axis_off()
-        axes.set(aspect="equal", xlim=(-2.5, right + 1.6), ylim=(encoder[-1].y - 0.35, HEIGHT + 0.4))
+        axes.set(aspect="equal", xlim=(-margin, right + 1.6), ylim=(encoder[-1].y - 0.35, HEIGHT + 0.4))
         colours = charts.group_colours(groups)
         for block in (*encoder, *decoder):
             for number, layer in enumerate(block.layers):
@@ -113,8 +114,13 @@ def u_figure(
         handles = [
             Rectangle((0, 0), 1, 1, color=colour, label=group) for group, colour in zip(groups, colours, strict=True)
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(7, len(groups)))
+        figure.legend(handles=handles, loc="outside upper center", ncols=charts.legend_columns(groups, 0.62 * width))
     return result[0]
+
+
+def _margin(levels: Sequence[str]) -> float:
+    """Room left of the first block for the names of the levels and of the input."""
+    return 1.35 + 0.15 * max([7, *map(len, levels)])
 
 
 def _place(encoder: list[Block], decoder: list[Block]) -> None:
@@ -203,7 +209,9 @@ def _ends(
 ) -> None:
     """What goes in, what comes out, and the resolution of each level at the left margin."""
     for block, text in zip(encoder, levels, strict=False):
-        axes.text(-2.4, block.y + HEIGHT / 2, f"level {block.level + 1}\n{text}", va="center", fontsize=10)
+        axes.text(
+            0.1 - _margin(levels), block.y + HEIGHT / 2, f"level {block.level + 1}\n{text}", va="center", fontsize=10
+        )
         if block.level:
             axes.plot([-1.15, block.x - 0.12], [block.y + HEIGHT / 2] * 2, color=charts.RULE, linewidth=0.7, zorder=0)
     first, last = encoder[0], (decoder or encoder)[-1]

@@ -12,7 +12,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from sfg_med.report import charts
 from sfg_med.report.sharing_files import Trajectories
 from sfg_med.report.sharing_maps import entropy_map, kernel_maps, sorted_kernels
-from sfg_med.report.sharing_shares import ink_on, share_columns
+from sfg_med.report.sharing_shares import ink_on, share_columns, share_panels
 from sfg_med.report.sharing_simplex import (
     CORNERS,
     density,
@@ -80,6 +80,27 @@ def test_columns_have_the_shares_as_heights_and_numbers():
     assert f"{100 * values.max():.0f}" in shown
     long = share_columns(["features.0", "block"], values[:2], values[0], GROUPS)
     assert "features.0" in words(long)
+
+
+def test_panels_show_each_network_with_its_shares():
+    panels = {f"start {i}": random_p(len(U_NET), seed=i) for i in range(3)}
+    svg = share_panels(panels, U_NET, GROUPS)
+    colours = charts.group_colours(GROUPS)
+    found = boxes(svg, colours)
+    heights = np.stack([found[colour][: 3 * len(U_NET), 1] for colour in colours], axis=1)
+    np.testing.assert_allclose(heights / heights.sum(1, keepdims=True), np.vstack([*panels.values()]), atol=6e-3)
+    assert {*panels, "down 3", "up 1"} <= set(words(svg))
+
+
+def test_tasks_keep_their_colours_with_more_groups_and_legends_fit():
+    two = dict(zip(GROUPS, charts.group_colours(GROUPS), strict=True))
+    names = ("ct", "ct+seg", "ct+seg+dose", "ct+dose", "seg", "seg+dose", "dose")
+    seven = dict(zip(names, charts.group_colours(names), strict=True))
+    assert (seven["ct"], seven["seg"], seven["ct+seg+dose"]) == (two["ct"], two["seg"], two["ct+seg"])
+    assert len(set(seven.values())) == 7
+    assert charts.legend_columns(names, 7.3) == 3
+    assert charts.legend_columns(GROUPS, 7.3) == 3
+    assert charts.legend_columns(("a" * 90,), 7.3) == 1
 
 
 def test_numbers_are_black_on_light_and_white_on_dark_colours():
