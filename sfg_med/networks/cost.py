@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfg_med.networks.multitask import MultiTaskNetwork
 from sfg_med.sharing import PathConv
+from sfg_med.sharing.compact import CompactConv
 
 
 def network_cost(network: MultiTaskNetwork, shape: Sequence[int]) -> tuple[int, float]:
@@ -29,6 +30,9 @@ def network_cost(network: MultiTaskNetwork, shape: Sequence[int]) -> tuple[int, 
     paths = any(isinstance(m, PathConv) for m in network.modules())
     deployed = network if paths or (drawn and not network.groups_are_fixed) else network.compact()
     deployed.eval()
+    for module in deployed.modules():
+        if isinstance(module, CompactConv):
+            module.dense = False  # zeros are no arithmetic of the pattern, even where computing with them is quicker
     counter = FlopCounterMode(display=False)
     first = next(deployed.parameters())
     with torch.no_grad(), counter:
