@@ -78,7 +78,7 @@ def write_run(run: Path, case: Path | None, out: Path) -> Path:
         if p:
             names, values = _in_forward_order(p)
             drawn.append(probability_chart(names, values, model.network.groups.names, "the end, from the model file"))
-    if not drawn and not p:
+    if not p and (case or not drawn):
         raise SfgMedError(run, "a run that learned groups", "none", "see which strategies learn groups")
     shown = _activations(model, case, out, p) if case and model else None
     facts = [("Run", str(run.resolve())), *([("Case", str(case))] if case else [])]

@@ -23,9 +23,7 @@ LONG = 12
 """Layers from which the charts with a picture a layer are folded."""
 
 CLOSE = 0.1
-_MARGIN = (
-    "At %s the likeliest group led the next by less than 0.1 in %s of the kernels; for those the choice says little."
-)
+_MARGIN = "At %s the likeliest group led the next by less than 0.1 in %s of the kernels"
 
 
 def sharing_charts(run_dir: Path) -> list[Chart]:
@@ -86,7 +84,8 @@ def undecided(p: Sequence[Floats], when: str) -> str:
     ranked = np.concatenate([np.sort(v, axis=1)[v.sum(axis=1) > 0] for v in p])
     if not len(ranked):
         return ""
-    return _MARGIN % (when, f"{(ranked[:, -1] - ranked[:, -2] < CLOSE).mean():.0%}")
+    close = float((ranked[:, -1] - ranked[:, -2] < CLOSE).mean())
+    return _MARGIN % (when, f"{close:.0%}") + ("." if close < 0.005 else "; for those the choice says little.")
 
 
 def _share_charts(shares: Shares, spec: Mapping[str, Any]) -> list[Chart]:

@@ -17,7 +17,7 @@ from pipelines.learned_studies import Outcome, distances, duplicate, places, var
 from pipelines.runs import Run
 from sfg_med.data.volumes import read_volume
 from sfg_med.errors import SfgMedError
-from sfg_med.model_file import LoadedModel, load_model
+from sfg_med.model_file import LoadedModel, load_model, save_model
 from sfg_med.networks import SFGUNet
 from sfg_med.report.planes import PLANES
 from sfg_med.report.sharing_files import Trajectories
@@ -88,6 +88,12 @@ def test_a_run_without_a_record_shows_what_its_model_holds(tiny_run: Path, tmp_p
     (run / "models" / "model.safetensors").write_bytes((tiny_run / "models" / "model.safetensors").read_bytes())
     source = write_run(run, None, tmp_path / "out").read_text()
     assert "from the model file" in source
+
+
+def test_a_model_without_learned_groups_is_refused(model: LoadedModel, tiny_dataset: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "models" / "model.safetensors", model.network, model.spec, compact=True, provenance={})
+    with pytest.raises(SfgMedError, match="learned groups"):
+        write_run(tmp_path, sorted(tiny_dataset.glob("*/mr.nii.gz"))[0], tmp_path / "out")
 
 
 def test_duplicates_read_one_file_twice() -> None:

@@ -12,6 +12,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from sfg_med.report import charts
 from sfg_med.report.sharing_files import Trajectories
 from sfg_med.report.sharing_maps import entropy_map, kernel_maps, sorted_kernels
+from sfg_med.report.sharing_page import certainty, level_sizes, undecided
 from sfg_med.report.sharing_shares import ink_on, share_columns, share_panels
 from sfg_med.report.sharing_simplex import (
     CORNERS,
@@ -200,3 +201,20 @@ def test_more_groups_are_a_map_of_kernels_sorted_by_group():
     for group in range(5):
         assert (np.diff(rows[rows.argmax(1) == group].max(1)) <= 0).all()
     np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(p, axis=0))
+
+
+def test_words_about_certainty_count_kernels_that_belong_to_a_group():
+    clear, close, idle = [0.8, 0.1, 0.1], [0.4, 0.35, 0.25], [0.0, 0.0, 0.0]
+    p = [np.array([clear, close, idle]), np.array([clear, clear])]
+    assert "in 25% of the kernels; for those" in undecided(p, "step 5")
+    assert undecided(p[1:], "step 5").endswith("in 0% of the kernels.")
+    expected = (3 * -np.sum(np.array(clear) * np.log(clear)) - np.sum(np.array(close) * np.log(close))) / 4
+    assert f"Mean entropy {expected:.2f} nats of at most 1.10" in certainty(p)
+
+
+def test_level_sizes_follow_the_strides():
+    network = {"channels": [8, 16, 32], "strides": [[2, 2, 1], 2]}
+    spec = {"spacing_mm": [1.5, 1.5, 3], "network": network}
+    assert level_sizes(spec) == ["1.5 x 1.5 x 3 mm", "3 mm", "6 mm"]
+    assert level_sizes({"spacing_mm": [3, 3, 3], "network": {"channels": [8, 8]}}) == ["3 mm", "6 mm"]
+    assert level_sizes({"network": network}) == []
