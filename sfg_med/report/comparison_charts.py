@@ -44,6 +44,7 @@ def metric_dots(comparison: Comparison, metrics: Mapping[str, str], *, name: str
                 values = comparison.values(strategy, metric)
                 axes.plot(values, np.full(len(values), row), "o", color=_DOT, alpha=0.65, markersize=4.5)
             _means(axes, [summaries(comparison, metric).get(s) for s in strategies])
+            axes.set_xlim(_limits([v for s in strategies for v in comparison.values(s, metric)]))
             axes.set_xlabel(f"{title}, {'lower' if lower_is_better(metric) else 'higher'} is better")
             axes.xaxis.set_major_locator(MaxNLocator(5))
         _rows(grid[0, 0], strategies)
@@ -71,6 +72,9 @@ def scatter_pair(comparison: Comparison, panels: Sequence[tuple[str, str]], titl
                 axes.plot(_ends(x), [y.mean, y.mean], color=colour, linewidth=0.9, alpha=0.6)
                 axes.plot([x.mean, x.mean], _ends(y), color=colour, linewidth=0.9, alpha=0.6)
                 axes.plot([x.mean], [y.mean], marker, color=colour, markersize=7, label=strategy)
+            drawn = [s for s in comparison.strategies if s in horizontal and s in vertical]
+            axes.set_xlim(_limits([v for s in drawn for v in comparison.values(s, across)]))
+            axes.set_ylim(_limits([v for s in drawn for v in comparison.values(s, up)]))
             axes.set(xlabel=titles[across], ylabel=titles[up])
             axes.xaxis.set_major_locator(MaxNLocator(5))
         handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -104,7 +108,8 @@ def forest(found: Mapping[str, Sequence[Effect]], titles: Mapping[str, str], bas
             axes.set_xlim(low, high)
             axes.set_xlabel(f"difference in {titles[metric]}")
             axes.xaxis.set_major_locator(MaxNLocator(5))
-            axes.text(1.02, 1.0, "p (corrected)", transform=axes.transAxes, va="bottom", fontsize=9)
+            if not all(math.isnan(effect.paired.p) for effect in row):
+                axes.text(1.02, 1.0, "p (corrected)", transform=axes.transAxes, va="bottom", fontsize=9)
         _rows(grid[0, 0], strategies)
     return result[0]
 
@@ -147,15 +152,14 @@ def depth_shares(shares: Mapping[str, Shares]) -> str:
 def _mark_decoder(axes: Axes, layers: Sequence[str]) -> None:
     """Mark where a U-Net turns upwards; other networks have no such place."""
     ups = [place for place, name in enumerate(layers) if name.startswith("up ")]
-    if not ups or not layers[0].startswith("down "):
-        return
-    axes.axvline(ups[0] + 0.5, color=_INK, linewidth=1.2, linestyle=":")
-    for x, text, side in ((ups[0] + 0.3, "encoder", "right"), (ups[0] + 0.7, "decoder", "left")):
-        axes.text(x, 0.03, text, ha=side, fontsize=9, color="white")
+    if ups and layers[0].startswith("down "):
+        axes.axvline(ups[0] + 0.5, color=_INK, linewidth=1.4, linestyle=":")
 
 
 def _effect(axes: Axes, place: int, effect: Effect) -> None:
     axes.plot(effect.runs, np.full(len(effect.runs), place), "o", color=_DOT, alpha=0.65, markersize=4)
+    if math.isnan(effect.paired.p):
+        return
     text = f"{p_text(effect.paired.p)} ({p_text(effect.p_holm)})"
     axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
 
@@ -167,6 +171,15 @@ def _means(axes: Axes, intervals: Sequence[Interval | None]) -> None:
             continue
         axes.plot(_ends(interval), [place, place], "-", color=_INK, linewidth=1.4)
         axes.plot([interval.mean], [place], "|", color=_INK, markersize=11, markeredgewidth=2)
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis that the runs settle: with two or three runs an interval can be many times wider."""
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    margin = 0.25 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _ends(interval: Interval) -> list[float]:

@@ -16,6 +16,7 @@ from sfg_med import __version__
 from sfg_med.errors import SfgMedError
 from sfg_med.report import comparison_charts as charts
 from sfg_med.report.comparison_analysis import Effect, clear_best, effects, gains, summaries
+from sfg_med.report.comparison_conditions import condition_rows, own_settings
 from sfg_med.report.comparison_data import Comparison, FinishedRun, read_comparison, write_table
 from sfg_med.report.comparison_words import digits, finding, limits, metric_title
 from sfg_med.report.html import render
@@ -97,6 +98,8 @@ def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, i
         },
         shares=_shares(comparison),
         others=_svg(charts.metric_dots(comparison, rest, name="other metrics by strategy")) if rest else None,
+        conditions=condition_rows(comparison.conditions),
+        settings=own_settings(comparison),
         notes=[*limits(comparison, tested), *options.notes],
     )
 
