@@ -20,8 +20,7 @@ LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 Z_EDGES = tuple(round(-6 + 0.25 * i, 2) for i in range(49))
 """Of the histogram of z-scores; what lies beyond counts into the first and the last bin."""
 BINS = 15
-NEAR_MM = 10.0
-NEAR_PROBABILITY = 0.05
+NEAR_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -186,25 +185,21 @@ class Reliability(_Sums):
         return np.array(self.probabilities)[held] / counts[held], np.array(self.hits)[held] / counts[held]
 
 
-def near_organ(
-    truth: NDArray[Any], probability: NDArray[Any], spacing_mm: tuple[float, ...], distance_mm: float = NEAR_MM
-) -> NDArray[np.bool_]:
-    """Voxels that an organ's reliability is counted in: around it, and where the model takes it for possible.
+def near_organ(truth: NDArray[Any], spacing_mm: tuple[float, ...], distance_mm: float = NEAR_MM) -> NDArray[np.bool_]:
+    """Voxels that an organ's reliability is counted in: it and what lies around it, the same for all models.
 
     Over the whole body the many voxels that are surely no organ hide all errors.
 
     Args:
-        truth: (X, Y, Z), where the organ is.
-        probability: (X, Y, Z).
+        truth: (X, Y, Z), where the organ is; nowhere is nowhere near.
         spacing_mm: voxel size.
         distance_mm: how far around the organ.
     """
-    possible = np.asarray(probability) >= NEAR_PROBABILITY
     organ = np.asarray(truth) > 0
-    if not organ.any():
-        return possible
-    places = np.nonzero(organ)
-    reach = [int(np.ceil(distance_mm / s)) + 1 for s in spacing_mm]
-    box = tuple(slice(max(int(p.min()) - r, 0), int(p.max()) + r + 1) for p, r in zip(places, reach, strict=True))
-    possible[box] |= distance_transform_edt(~organ[box], sampling=spacing_mm) <= distance_mm
-    return possible
+    near = np.zeros(organ.shape, bool)
+    if organ.any():
+        reach = [int(np.ceil(distance_mm / s)) + 1 for s in spacing_mm]
+        edges = zip(np.nonzero(organ), reach, strict=True)
+        box = tuple(slice(max(int(place.min()) - r, 0), int(place.max()) + r + 1) for place, r in edges)
+        near[box] = distance_transform_edt(~organ[box], sampling=spacing_mm) <= distance_mm
+    return near

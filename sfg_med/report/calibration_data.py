@@ -68,8 +68,7 @@ def _label_sums(prediction: Prediction, task: LabelTask, case: Case, mask: Any) 
     for channel, (organ, value) in enumerate(task.labels.items(), 1):
         if organ in drawn:
             is_organ, p = truth == value, probabilities[channel]
-            near = near_organ(is_organ, p, volume.spacing_mm)
-            sums[organ] = Reliability.of(p, is_organ, near).to_dict()
+            sums[organ] = Reliability.of(p, is_organ, near_organ(is_organ, volume.spacing_mm)).to_dict()
     if set(drawn) == set(task.labels):
         values = np.array([0, *task.labels.values()])
         right = values[probabilities.argmax(0)] == truth

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import norm
 
 from sfg_med import __version__
-from sfg_med.metrics.calibration import BINS, LEVELS, NEAR_MM, NEAR_PROBABILITY, Z_EDGES
+from sfg_med.metrics.calibration import BINS, LEVELS, NEAR_MM, Z_EDGES
 from sfg_med.report.charts import INK, LINE_COLOURS, drawing
 from sfg_med.report.html import Chart, chart, render
 
@@ -43,7 +43,6 @@ def write_calibration_page(folder: Path, calibration: Mapping[str, Any]) -> Path
         ],
         charts=[*_image_charts(results), *_label_charts(results)],
         near_mm=NEAR_MM,
-        near_probability=NEAR_PROBABILITY,
     )
 
 

@@ -89,9 +89,7 @@ def test_known_calibration_errors() -> None:
 def test_near_an_organ_is_what_a_distance_map_says() -> None:
     truth = np.zeros((40, 30, 20), bool)
     truth[10:14, 3:9, 8:10] = True
-    probability = np.zeros(truth.shape)
-    probability[39, 29, 19] = 0.2
     spacing = (2.0, 3.0, 5.0)
-    expected = (distance_transform_edt(~truth, sampling=spacing) <= 10) | (probability >= 0.05)
-    np.testing.assert_array_equal(near_organ(truth, probability, spacing), expected)
-    assert near_organ(np.zeros_like(truth), probability, spacing).sum() == 1
+    expected = distance_transform_edt(~truth, sampling=spacing) <= 10
+    np.testing.assert_array_equal(near_organ(truth, spacing, 10), expected)
+    assert not near_organ(np.zeros_like(truth), spacing).any()
