@@ -33,6 +33,16 @@ def utkface(data: Path, out: Path, *arguments: object) -> subprocess.CompletedPr
     return subprocess.run(command(data, out, *arguments), check=False, capture_output=True, text=True, cwd=ROOT)
 
 
+def mistake(data: Path, out: Path, *arguments: object) -> str:
+    """The line that a call in this process ends with."""
+    app = typer.Typer()
+    app.command()(main)
+    error = CliRunner().invoke(app, command(data, out, *arguments)[3:]).exception
+    assert isinstance(error, SfgMedError)
+    assert "\n" not in str(error)
+    return str(error)
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -73,10 +83,7 @@ def test_strategies_are_compared_and_misnamed_files_reported(noise_faces: Path, 
     again = utkface(noise_faces, out, *strategies)
     assert again.returncode == 0
     assert again.stdout.count("finished before") == 2
-    other = utkface(noise_faces, out, *strategies, "learning_rate=0.1")
-    assert other.returncode == 2
-    assert "learning_rate" in other.stderr
-    assert len(other.stderr.strip().splitlines()) == 1
+    assert "learning_rate=0.1" in mistake(noise_faces, out, *strategies, "learning_rate=0.1")
 
 
 @pytest.mark.slow
@@ -114,11 +121,5 @@ def test_a_killed_run_goes_on_to_the_same_numbers(noise_faces: Path, tmp_path: P
 def test_mistakes_are_one_line_and_start_nothing(
     noise_faces: Path, tmp_path: Path, arguments: list[object], found: str
 ) -> None:
-    app = typer.Typer()
-    app.command()(main)
-    words = command(noise_faces, tmp_path / "out", *arguments)[3:]
-    error = CliRunner().invoke(app, words).exception
-    assert isinstance(error, SfgMedError)
-    assert found in str(error)
-    assert "\n" not in str(error)
+    assert found in mistake(noise_faces, tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
