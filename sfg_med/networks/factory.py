@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sfg_med.errors import SfgMedError
@@ -22,6 +23,7 @@ def build_network(spec: ModelSpec, where: str = "network") -> MultiTaskNetwork:
     Args:
         spec: ``spec.network`` holds the backbone's ``name``, its keyword arguments and ``strategy``, a name in
             :data:`STRATEGIES` or a mapping of name and options (``sfg`` by default); ``spec.tasks`` are the tasks.
+            The option ``width`` of any strategy multiplies the backbone's ``channels``.
         where: named in errors.
 
     Raises:
@@ -30,8 +32,9 @@ def build_network(spec: ModelSpec, where: str = "network") -> MultiTaskNetwork:
     options = dict(spec.network)
     name = options.pop("name", "SFGUNet")
     chosen = options.pop("strategy", None) or "sfg"
-    strategy = {"name": chosen} if isinstance(chosen, str) else dict(chosen)
+    strategy: dict[str, Any] = {"name": chosen} if isinstance(chosen, str) else dict(chosen)
     kind = strategy.pop("name", None)
+    options |= _widened(options, strategy.pop("width", 1.0), where)
     if name not in NETWORKS:
         raise SfgMedError(where, f"a network among {', '.join(NETWORKS)}", repr(name), "correct the name")
     if kind not in STRATEGIES:
@@ -46,3 +49,12 @@ def build_network(spec: ModelSpec, where: str = "network") -> MultiTaskNetwork:
     except (TypeError, ValueError, KeyError) as error:
         expected = f"arguments of {name} and of the strategy {kind}"
         raise SfgMedError(where, expected, str(error), "correct the network's options") from error
+
+
+def _widened(options: Mapping[str, Any], width: float, where: str) -> dict[str, Any]:
+    """The backbone's channels times a factor, in multiples of 4, to compare strategies at equal parameters."""
+    if width == 1:
+        return {}
+    if "channels" not in options:
+        raise SfgMedError(where, "network::channels beside strategy::width", "none", "name the channels")
+    return {"channels": [max(4, 4 * round(c * width / 4)) for c in options["channels"]]}

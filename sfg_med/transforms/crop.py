@@ -18,8 +18,8 @@ def random_crop(keys: Sequence[str], spec: ModelSpec, centre: str = "anywhere") 
     Args:
         keys: images to crop together.
         spec: the model; its first label task chooses the centres.
-        centre: ``"anywhere"``, or ``"labels"``: the centre voxel is of each class, background included, equally often
-            (of those that the case has), so that small organs are in many patches.
+        centre: ``"anywhere"``, or ``"labels"``: half of the centre voxels are of a label, of each that the case has
+            equally often, so that small organs are in many patches; the other half are background.
 
     Raises:
         ValueError: for an unknown choice, or ``"labels"`` without a label task.
@@ -33,7 +33,7 @@ def random_crop(keys: Sequence[str], spec: ModelSpec, centre: str = "anywhere") 
         keys,
         label_key=task.name,
         spatial_size=spec.patch_size,
-        ratios=[1.0] * task.channels,
+        ratios=[float(len(task.labels)), *[1.0] * len(task.labels)],
         num_classes=task.channels,
         num_samples=1,
         warn=False,

@@ -24,11 +24,11 @@ def held(centre: str) -> np.ndarray:
     return np.array([[(p == i).sum().item() for i in (1, 2)] for p in patches])
 
 
-def test_labels_centre_every_class_equally_often() -> None:
+def test_half_of_the_centres_are_labels_each_equally_often() -> None:
     small, large = (held("labels") > 0).mean(0)
-    # A third of the patches are centred on each class; a patch on the background may hold organs too.
-    assert 0.25 < small < 0.45
-    assert 0.25 < large < 0.65
+    # A quarter of the patches are centred on each label; a patch on the background may hold organs too.
+    assert 0.18 < small < 0.34
+    assert 0.18 < large < 0.55
 
 
 def test_anywhere_is_rarely_on_a_small_organ() -> None:
