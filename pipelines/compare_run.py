@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import logging
 import math
@@ -64,6 +65,7 @@ class Trial:
         Returns:
             The content of ``result.json``.
         """
+        gc.collect()  # networks, optimisers and caches of the run before refer to each other in rings
         try:
             return self._do(run, folder)
         except Exception as error:
@@ -93,6 +95,7 @@ class Trial:
             "gflops": gflops,
             "seconds": round(read_seconds(folder), 2),
             "samples": samples,
+            "trivial": trivial_scores(folder),
             "settings": json.loads(json.dumps(settings, default=str)),
             "threads": torch.get_num_threads(),
         }
@@ -169,6 +172,13 @@ def _write_page(folder: Path) -> None:
         write_run_page(folder)
     except Exception as error:
         logger.warning("%s: no report.html: %s", folder, " ".join(repr(error).split())[:300])
+
+
+def trivial_scores(folder: Path) -> dict[str, float]:
+    """Error of the trivial model on the test cases, by metric, from what evaluate wrote; nothing without that."""
+    path = folder / "evaluation" / "summary.json"
+    found = read_json(path, "the summary of evaluate")["trivial_model"] if path.is_file() else {}
+    return {name: scores["mean"] for name, scores in found.items() if scores["mean"] is not None}
 
 
 def write_cases(path: Path, rows: Mapping[str, Mapping[str, float]]) -> None:

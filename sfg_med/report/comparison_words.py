@@ -53,6 +53,9 @@ def finding(comparison: Comparison, metric: str, title: str, tested: Tested) -> 
             difference = f"{effect.paired.difference.mean:+.{digits(best)}f}".replace("-", "−")
             p = f"p {p_text(effect.paired.p)}, corrected {p_text(effect.p_holm)}"
             parts.append(f"{difference} against {baseline} ({p})")
+    known = [run.result["trivial"][metric] for run in comparison.runs if metric in (run.result.get("trivial") or {})]
+    if known:
+        parts.append(f"the trivial model, one value everywhere, has {math.fsum(known) / len(known):.{digits(best)}f}")
     return f"{'; '.join(parts)}."
 
 

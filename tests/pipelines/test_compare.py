@@ -73,6 +73,7 @@ def test_every_strategy_is_trained_scored_and_counted(finished: Path, tiny_datas
         assert float(cases[0]["dice_mean"]) == pytest.approx(sum(dice) / len(dice))
         assert result["steps"] == STEPS
         assert result["seconds"] > 0
+        assert 20 < result["trivial"]["mae_hu"] < 1000
         assert float(row["parameters"]) > 100
         assert float(row["gflops"]) > 0
         assert not (folder(finished, strategy) / "predictions").exists()

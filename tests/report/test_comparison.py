@@ -110,6 +110,11 @@ def test_best_is_bold_only_where_its_interval_reaches_no_other_mean(out):
     assert "<strong>" not in write_comparison(out, OPTIONS).read_text()
 
 
+def test_the_trivial_model_is_named_beside_the_best(out):
+    add_run(out, "mtan", 0, [33, 33, 33.1], trivial={"mae_hu": 87.44})
+    assert "the trivial model, one value everywhere, has 87.4." in write_comparison(out, OPTIONS).read_text()
+
+
 def test_strategies_are_described(out, self_contained):
     options = replace(OPTIONS, summaries={"sfg": "kernels learn <groups>", "unused": "not on the page"})
     words = self_contained(write_comparison(out, options).read_text()).words
