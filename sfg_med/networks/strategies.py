@@ -96,10 +96,13 @@ def branched(
         budget: parameters of the tree as a multiple of hard sharing's; used by the search only.
 
     Raises:
-        ValueError: without a tree.
+        ValueError: without a tree, or for one that does not fit.
     """
     if tree is None:
         raise ValueError("branched needs strategy::tree, which python -m pipelines.compare searches")
+    _, stages = _sizes(backbone)
+    if len(tree) != stages:
+        raise ValueError(f"a tree for this network has {stages} stages, got {len(tree)}")
     return _fixed(backbone, patterns.tree(tree, full=full))
 
 

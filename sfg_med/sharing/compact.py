@@ -48,11 +48,12 @@ class CompactConv(nn.Module):
             weight = layer.weight.detach()[rows]
             if old.numel():
                 weight = weight[:, old]
-            else:  # a group that may read nothing here computes its bias: keep one channel, with weight zero
+            else:  # a group that may read nothing here computes its bias: one channel, whose weight zero is not trained
                 new, weight = torch.zeros(1, dtype=torch.long), torch.zeros_like(weight[:, :1])
             self.reads.append(_as_slice(new))
             layout = CHANNELS_LAST[layer.spatial_dims]
-            self.weights.append(nn.Parameter(weight.contiguous(memory_format=layout).clone()))
+            weight = weight.contiguous(memory_format=layout).clone()
+            self.weights.append(nn.Parameter(weight, requires_grad=bool(old.numel())))
         self.biases: nn.ParameterList | list[None] = [None] * len(kernels)
         if layer.bias is not None:
             self.biases = nn.ParameterList(nn.Parameter(layer.bias.detach()[rows].clone()) for rows in kernels)
@@ -77,7 +78,7 @@ class CompactConv(nn.Module):
     def reset_parameters(self) -> None:
         """New weights for training from scratch, each block as a layer of its own."""
         for weight in self.weights:
-            if weight.any():  # a block that may read nothing stays zero
+            if weight.requires_grad:  # a block that may read nothing stays zero
                 nn.init.kaiming_normal_(weight, a=SLOPE)
 
     def forward(self, features: Features) -> Features:

@@ -37,13 +37,22 @@ class SharingPattern:
         return sorted({s for stage in self.stages for s in stage})
 
     def assignment(self, stage: int, kernels: int, groups: TaskGroups) -> Tensor:
-        """``(K,)`` group indices of a layer of this stage, in the order of the stage's sets."""
+        """``(K,)`` group indices of a layer of this stage, in the order of the stage's sets.
+
+        Raises:
+            ValueError: if a task would be left without any kernel.
+        """
         shares = self.stages[stage]
         counts = [int(share * kernels + 1e-9) for share in shares.values()]
         left = kernels - sum(counts)
         if self.rest == "largest":
-            counts[counts.index(max(counts))] += left
+            given = list(shares.values())
+            counts[given.index(max(given))] += left
             left = 0
+        served = {task for tasks, n in zip(shares, counts, strict=True) if n for task in tasks}
+        without = [t for t in groups.tasks if t not in served]
+        if without:
+            raise ValueError(f"in stage {stage} none of {kernels} kernels would serve {', '.join(without)}")
         owners = [groups.index(s) for s in shares]
         parts = [torch.full((n,), g) for n, g in zip([*counts, left], [*owners, IDLE], strict=True)]
         return torch.cat(parts)
