@@ -30,7 +30,7 @@ def entropy_map(record: Trajectories) -> str:
             axes.axvline(float(edges[record.learned + 1]), color="white", linestyle=":", linewidth=1.4)
         axes.set_xlabel("training step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        label = f"mean entropy (nats); {most:.2f} = undecided"
+        label = "mean entropy (nats)"
         figure.colorbar(picture, ax=axes, label=label, aspect=30).outline.set_visible(False)
     return result[0]
 

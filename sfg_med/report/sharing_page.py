@@ -49,7 +49,8 @@ def trajectory_charts(record: Trajectories) -> list[Chart]:
         text = f"A line is the way of a kernel's p from the start (dark) to its last record (dot).{end}"
         svg, folded = simplex_trajectories(record), len(record.keys) >= LONG
         found.append(chart("How the kernels found their groups", svg, text, folded=folded))
-    text = "Bright: undecided between the groups. Dark: each kernel certain of its group, or fixed to it."
+    most = np.log(len(record.groups))
+    text = f"Bright: undecided between the groups (at most {most:.2f} nats). Dark: certain of a group, or fixed to it."
     if record.frozen:
         text += " Dotted: the groups were fixed."
     found.append(chart("Entropy of the groups over training", entropy_map(record), text))

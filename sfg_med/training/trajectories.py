@@ -20,7 +20,9 @@ STEPS, GROUPS, LEARNING = "steps", "groups", "free"
 
 
 class TrajectoryHandler:
-    """Record p of all kernels at the start, every few iterations, and at the end of a run.
+    """Record p of all kernels at the start, every few iterations, just before groups are fixed, and at the end.
+
+    Attach it after what fixes the groups (:class:`sfg_med.training.GroupingHandler`).
 
     The file holds ``steps`` ``(N,)``, ``groups`` (names of the G groups), ``free`` ``(N, L)`` (how many kernels of each
     layer still learned their group) and, under the name of each of the L layers, p: ``(N, K, G)`` in half precision,
@@ -38,32 +40,51 @@ class TrajectoryHandler:
             raise ValueError(f"trajectory_interval must be at least 1, got {every}")
         self.path, self.network, self.every = Path(run_dir) / FILE, network, every
         self.records: dict[int, dict[str, NDArray[Any]]] | None = None
+        self.free: list[int] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; only the first process writes."""
         if idist.get_rank() or not self.network.sharing_layers():
             return
         engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_STARTED, self.fixed)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self.record)
         engine.add_event_handler(Events.COMPLETED, self.record)
 
     def started(self, engine: Engine) -> None:
         """Drop what an interrupted run recorded after its last checkpoint; record the start of a new run."""
         self.records = self._read(engine.state.iteration) if engine.state.iteration else {}
+        self.free = self._free()
         if not self.records:
             self.record(engine)
 
+    def fixed(self, engine: Engine) -> None:
+        """Record what had been learned if the iteration that starts has fixed kernels."""
+        free = self._free()
+        if any(now < before for now, before in zip(free, self.free, strict=True)):
+            self._add(engine.state.iteration - 1, self.free, learned=True)
+        self.free = free
+
     def record(self, engine: Engine) -> None:
         """Add p as it is now, and write the file as a whole."""
-        step = engine.state.iteration
+        self._add(engine.state.iteration, self._free())
+
+    def _free(self) -> list[int]:
+        layers = self.network.sharing_layers().values()
+        return [int((layer.kernel_groups.assignment == FREE).sum()) for layer in layers]
+
+    def _add(self, step: int, free: list[int], learned: bool = False) -> None:
         if self.records is None:  # a finished run that is only completed again never starts
             self.records = self._read(step)
         if step in self.records:
             return
-        layers = {name: layer.kernel_groups for name, layer in self.network.sharing_layers().items()}
-        free = [int((groups.assignment == FREE).sum()) for groups in layers.values()]
-        p = {name: groups.probabilities().detach().cpu().numpy() for name, groups in layers.items()}
-        self.records[step] = {LEARNING: np.array(free), **{n: v.astype(np.float16) for n, v in p.items()}}
+        row: dict[str, NDArray[Any]] = {LEARNING: np.array(free)}
+        for (name, layer), count in zip(self.network.sharing_layers().items(), free, strict=True):
+            groups = layer.kernel_groups
+            before = groups.distribution if learned and count == len(groups.assignment) else None
+            p = groups.probabilities() if before is None else before()
+            row[name] = p.detach().cpu().numpy().astype(np.float16)
+        self.records[step] = row
         rows = list(self.records.values())
         arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         with atomic_path(self.path) as temporary:

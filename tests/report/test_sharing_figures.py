@@ -188,7 +188,7 @@ def test_trajectories_and_entropy_are_drawn_up_to_where_the_groups_were_fixed():
     assert "50" in shown
     assert "100" not in shown
     assert "100" in words(entropy_map(cut))
-    assert "mean entropy (nats); 1.10 = undecided" in words(entropy_map(cut))
+    assert "mean entropy (nats)" in words(entropy_map(cut))
 
 
 def test_more_groups_are_a_map_of_kernels_sorted_by_group():
