@@ -97,7 +97,14 @@ def _loss_charts(history: History) -> list[Chart]:
     if not losses:
         return []
     text = "Mean over the steps between two points. The total is the weighted sum that is minimised."
-    return [chart("Training loss", charts.line_chart(losses, "loss (no unit)", name="training loss"), text)]
+    found = [chart("Training loss", charts.line_chart(losses, "loss (no unit)", name="training loss"), text)]
+    prefix = "log_variance_"
+    learned = {n.removeprefix(prefix): c for (split, n), c in history.items() if split == "train" and prefix in n}
+    if learned:
+        text = "Mean over the voxels, in the units that the network works in. The higher, the less a task weighs."
+        svg = charts.line_chart(learned, "log variance", name="log variances")
+        found.append(chart("Learned log variance of the tasks", svg, text))
+    return found
 
 
 def _validation_charts(history: History, spec: Mapping[str, Any] | None) -> list[Chart]:

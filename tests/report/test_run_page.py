@@ -78,6 +78,15 @@ def test_page_holds_curves_shares_and_numbers(tmp_path, self_contained):
     assert "Evaluation" not in page.words
 
 
+def test_learned_variances_have_a_chart_of_their_own(tmp_path):
+    _write_run(tmp_path)
+    title = "Learned log variance"
+    assert title not in write_run_page(tmp_path).read_text()
+    with (tmp_path / "history.csv").open("a") as file:
+        file.writelines(f"{step},train,log_variance_ct,{-step / 20}\n" for step in (20, 40, 60))
+    assert title in write_run_page(tmp_path).read_text()
+
+
 def test_forward_order_of_a_u_net():
     names = [layer_name(LAYERS[i]) for i in forward_order(LAYERS)]
     assert names == [

@@ -14,6 +14,7 @@ from sfg_med.spec import ImageTask, LabelTask, ModelSpec
 from sfg_med.transforms import (
     NormalizeInput,
     RandLeftRightFlipd,
+    SplitTasksd,
     case_items,
     decode,
     deterministic_transforms,
@@ -111,3 +112,12 @@ def test_decoding_undoes_encoding() -> None:
     task = LabelTask(labels={"a": 7, "b": 3})
     logits = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
     assert decode(logits, task)[0].tolist() == [0, 7, 3]
+
+
+def test_tasks_are_split_with_and_without_log_variances_behind_them() -> None:
+    output = torch.randn(9, 4, 4, 4)
+    for channels in (7, 9):
+        found = SplitTasksd("pred", SPEC)({"pred": output[:channels], "mr": 1})
+        assert set(found) == {"ct", "seg", "mr"}
+        assert torch.equal(found["ct"], output[:1])
+        torch.testing.assert_close(found["seg"], output[1:7].softmax(0))
