@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 RESAMPLES = 9999
+_AT_ONCE = 2_000_000  # numbers in memory
 _LOWER_FIRST, _LOWER_LAST = ("mae", "rmse", "hd95"), ("_hu", "_mm")
 
 
@@ -87,11 +89,10 @@ def paired_comparison(differences: ArrayLike, *, resamples: int = RESAMPLES, see
     if count < 2:
         mean = float(sample[0]) if count else math.nan
         return Paired(Interval(mean, math.nan, math.nan, count), math.nan, 1.0)
-    test = stats.permutation_test(
-        (sample,), np.mean, permutation_type="samples", n_resamples=resamples, axis=0, rng=np.random.default_rng(seed)
-    )
-    generator = np.random.default_rng(seed)
-    spread = stats.bootstrap((sample,), np.mean, n_resamples=resamples, method="percentile", rng=generator)
+    options: dict[str, Any] = {"n_resamples": resamples, "batch": max(1, _AT_ONCE // count)}
+    signs, draws = np.random.default_rng(seed), np.random.default_rng(seed)
+    test = stats.permutation_test((sample,), np.mean, permutation_type="samples", axis=0, rng=signs, **options)
+    spread = stats.bootstrap((sample,), np.mean, method="percentile", rng=draws, **options)
     low, high = spread.confidence_interval
     smallest = 2 / 2**count if 2**count <= resamples else 2 / (resamples + 1)
     return Paired(Interval(float(sample.mean()), float(low), float(high), count), float(test.pvalue), smallest)
