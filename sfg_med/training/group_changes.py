@@ -73,9 +73,9 @@ def group_changes(
         loss: the training loss.
         steps: iterations of the run.
     """
-    options = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
+    options: dict[str, Any] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
     name = options.pop("name")
     if name == "selective-sharing" and options.pop("clusters", None) is None:
-        options.pop("estimator_stages", None)
-        return SelectiveSharing(network, loss, steps, **options)
+        search = {k: v for k, v in options.items() if k not in ("estimator_stages", "width")}
+        return SelectiveSharing(network, loss, steps, **search)
     return RoamingHandler(network) if network.roaming is not None else NoChanges()
