@@ -34,6 +34,9 @@ class SelectiveSharing:
         rank: of the factorisation; ``None`` keeps all.
         metric: distance of the factors.
         decay: of the running mean of the gradients.
+
+    Raises:
+        ValueError: for options that could not be used when it is time to merge.
     """
 
     def __init__(
@@ -55,6 +58,11 @@ class SelectiveSharing:
         self.branches: list[list[str]] = [[task] for task in network.tasks]
         self.first_loss: dict[str, float] = {}
         self.running_loss: dict[str, float] = {}
+        if not merge_at or sorted(merge_at) != list(merge_at) or merge_at[0] <= 0:
+            raise ValueError(f"merge_at needs rising parts of the run, got {merge_at}")
+        trial = self._start()
+        trial.update(torch.eye(len(network.tasks)))
+        trial.clusters(threshold, rank, metric)
         self.gradients = self._start()
 
     def attach(self, engine: Engine) -> None:
