@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sfg_med.networks.multitask import MultiTaskNetwork
-from sfg_med.sharing import PathConv
+from sfg_med.sharing import FREE, PathConv
 from sfg_med.sharing.compact import CompactConv
 
 
@@ -26,9 +27,10 @@ def network_cost(network: MultiTaskNetwork, shape: Sequence[int]) -> tuple[int, 
         Number of parameters, and GFLOP (10^9 additions and multiplications in convolutions and matrix products) of one
         forward pass.
     """
-    drawn = any(not layer.kernel_groups.learns for layer in network.sharing_layers().values())
+    free = any(bool((layer.kernel_groups.assignment == FREE).any()) for layer in network.sharing_layers().values())
+    drawn = free and network.policy.eval_mode == "gumbel"
     paths = any(isinstance(m, PathConv) for m in network.modules())
-    deployed = network if paths or (drawn and not network.groups_are_fixed) else network.compact()
+    deployed = copy.deepcopy(network) if paths or drawn else network.compact()
     deployed.eval()
     for module in deployed.modules():
         if isinstance(module, CompactConv):
