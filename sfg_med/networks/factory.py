@@ -53,6 +53,8 @@ def build_network(spec: ModelSpec, where: str = "network") -> MultiTaskNetwork:
 
 def _widened(options: Mapping[str, Any], width: float, where: str) -> dict[str, Any]:
     """The backbone's channels times a factor, in multiples of 4, to compare strategies at equal parameters."""
+    if isinstance(width, bool) or not isinstance(width, int | float) or not width > 0:
+        raise SfgMedError(where, "a positive number as strategy::width", repr(width), "correct it")
     if width == 1:
         return {}
     if "channels" not in options:

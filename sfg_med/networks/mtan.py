@@ -56,7 +56,7 @@ class AttentionNetwork(MultiTaskNetwork):
         """The trunk's."""
         return {f"trunk.{k}": tuple(f"trunk.{m}" for m in v) for k, v in self.trunk.stage_modules.items()}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
         """``(B, in_channels, *spatial)`` to ``(B, sum of output channels, *spatial)``."""
         features: dict[str, Tensor] = {}
         for index, (first, last) in enumerate(self.trunk.stages(x)):

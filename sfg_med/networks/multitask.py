@@ -69,7 +69,17 @@ class MultiTaskNetwork(nn.Module, ABC):
         return output
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, *spatial)`` to ``(B, sum of output channels, *spatial)``."""
+        """``(B, in_channels, *spatial)`` to ``(B, sum of output channels, *spatial)``.
+
+        A 2D network takes volumes too, slice by slice along the last axis (axial in RAS).
+        """
+        if x.dim() == self.style.spatial_dims + 3:
+            slices = self(x.movedim(-1, 1).flatten(0, 1))
+            return slices.unflatten(0, (x.shape[0], x.shape[-1])).movedim(1, -1)
+        return self.run(x)
+
+    def run(self, x: Tensor) -> Tensor:
+        """The network itself; see :meth:`forward`."""
         *_, (_, last) = self.stages(x)
         return self.read_out(last)
 
