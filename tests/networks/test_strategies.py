@@ -435,6 +435,20 @@ def test_with_open_attention_a_task_reads_the_shared_features(network: str) -> N
     assert torch.equal(net(x), net(x + 1 + torch.rand_like(x))), "nothing comes through"
 
 
+# --- width ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_strategy_can_be_widened() -> None:
+    net = build("SFGVGG", {"name": "hard-sharing", "width": 1.41}, channels=[8, 16, 32])
+    assert list(kernel_counts(net).values()) == [12, 24, 44]  # 11.3, 22.6 and 45.1, in fours
+    sizes = [
+        numbers(build("SFGVGG", {"name": name, "width": width}, channels=[64, 64, 64]))
+        for name, width in (("single-task", 1.41), ("hard-sharing", 1.0))
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
+    assert build("SFGVGG", {"name": "sfg", "width": 2}).blocks[0][0].conv.weight.shape[0] == 12
+
+
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
@@ -458,6 +472,8 @@ def test_with_open_attention_a_task_reads_the_shared_features(network: str) -> N
         ({"name": "constant-p", "p": [0.5, 0.5]}, "group_init"),
         ({"name": "random-masks", "ratio": 1.5}, "ratio"),
         ({"name": "random-masks", "interval": 0}, "interval"),
+        ({"name": "hard-sharing", "width": "wide"}, "width"),
+        ({"name": "hard-sharing", "width": 0}, "width"),
     ],
 )
 def test_a_mistake_is_one_clear_line(strategy: Any, said: str) -> None:
