@@ -132,6 +132,8 @@ CHANGING = {
     "random-masks": {"name": "random-masks", "interval": 2},
     # merges at step 4, by gradients from both sides of the checkpoint
     "selective-merging": {"name": "selective-sharing", "merge_at": [4 / 6], "threshold": 2.5},
+    # merged before the checkpoint: the estimators of the resumed run are those that were left
+    "selective-merged": {"name": "selective-sharing", "merge_at": [2 / 6], "threshold": 2.5},
     # never merges: what has been gathered by step 6 is a part of the last checkpoint
     "selective-gathering": {"name": "selective-sharing", "merge_at": [1 / 6, 1.5], "threshold": 0.0},
     "constant-p": {"name": "constant-p"},
@@ -156,6 +158,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(name: str, train_tiny: Tra
         assert groups.seen[1] == groups.seen[2] != groups.seen[3] == groups.seen[4] != groups.seen[5]
     elif name == "selective-merging":
         assert changed
+        assert state["branches"] == [["ct", "seg"]]
+    elif name == "selective-merged":
+        assert groups.seen[1] != groups.seen[2] == groups.seen[3]
         assert state["branches"] == [["ct", "seg"]]
     elif name == "selective-gathering":
         assert not changed
