@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines.command import run_command
 from sfg_med.data.atomic import write_json
 from sfg_med.errors import SfgMedError
 
@@ -152,8 +153,4 @@ def _noise(path: Path, shape: tuple[int, int, int], spacing: tuple[float, float,
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_command(main)

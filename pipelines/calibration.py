@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipelines.command import run_command
 from pipelines.runs import check_conditions
 from sfg_med.data.atomic import atomic_path, write_json
 from sfg_med.data.cases import Case, Dataset, find_cases
@@ -143,8 +143,4 @@ def write_results(out: Path, spec: ModelSpec, calibration: Sums, records: dict[i
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_command(main)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipelines.command import run_command
 from pipelines.runs import CONDITIONS, RUNS, Loop, Run, check_conditions, plan_runs
 from sfg_med.errors import SfgMedError
 
@@ -213,8 +213,4 @@ def _is_plain(value: Any) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_command(main)

@@ -24,6 +24,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from pipelines.command import run_command
 from sfg_med.data.atomic import write_json
 from sfg_med.errors import SfgMedError
 
@@ -160,8 +161,4 @@ def _measure(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_command(main)

@@ -8,13 +8,13 @@ same task twice; each run has a folder, finished ones are skipped and stopped on
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipelines.command import run_command
 from sfg_med.errors import SfgMedError
 
 
@@ -171,8 +171,4 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_command(main)

@@ -10,13 +10,13 @@ repeated, and ``--num-parts`` with ``--part-id`` spreads the runs over a job arr
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipelines.command import run_command
 from pipelines.compare import choose, conditions, whole_numbers
 from pipelines.runs import RUNS, Loop, Run, check_conditions, plan_runs
 from sfg_med.data.atomic import write_text
@@ -165,8 +165,4 @@ def _configuration(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_command(main)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -42,14 +43,19 @@ def export_model(model: LoadedModel, path: Path, kind: str, task: str | None = N
     network = model.network
     if task is not None and task not in network.tasks:
         raise SfgMedError("--task", " or ".join(network.tasks), repr(task), "choose one of them")
-    if model.metadata.get("compact"):
-        raise SfgMedError(model.path, "a trained model", "one that is compact already", "export from the trained model")
-    example = torch.randn(1, 1, *model.spec.patch_size, generator=torch.Generator().manual_seed(0))
+    if kind == "compact" and model.metadata.get("compact"):
+        raise SfgMedError(model.path, "a trained model", "one that is compact already", "use it, or another --format")
+    try:
+        compact = network.compact(task)
+    except ValueError as error:
+        raise SfgMedError(model.path, "a network that has a compact form", str(error), "see above") from error
+    channels = network.example_input().shape[1]
+    example = torch.randn(1, channels, *model.spec.patch_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), atomic_path(path) as temporary:
-        expected = network(example)
+        expected = _likeliest(network)(example)
         if task is not None:
             expected = network.split(expected)[task]
-        program = FORMATS[kind](model, network.compact(task), example, temporary, task)
+        program = FORMATS[kind](model, compact, example, temporary, task)
         difference = ((program(example) - expected).abs().max() / expected.abs().max()).item()
         if not difference <= TOLERANCE:
             found = f"a relative difference of {difference:.1e}"
@@ -57,6 +63,13 @@ def export_model(model: LoadedModel, path: Path, kind: str, task: str | None = N
                 path, f"the output of the original to {TOLERANCE:.0e}", found, "report this; nothing was kept"
             )
     return difference
+
+
+def _likeliest(network: MultiTaskNetwork) -> MultiTaskNetwork:
+    """The network with every kernel in its likeliest group, also where predictions draw them."""
+    decided = copy.deepcopy(network)
+    decided.policy.eval_mode = "argmax"
+    return decided
 
 
 def _compact(model: LoadedModel, _: MultiTaskNetwork, __: Tensor, path: Path, task: str | None) -> Program:

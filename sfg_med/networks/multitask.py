@@ -147,7 +147,7 @@ class MultiTaskNetwork(nn.Module, ABC):
     @property
     def groups_are_fixed(self) -> bool:
         """Whether there are sharing layers, and no kernel of theirs is learned or drawn."""
-        layers = [layer.kernel_groups for layer in self.sharing_layers().values()]
+        layers = self._kernel_groups()
         return bool(layers) and not any(g.learns or bool((g.assignment == FREE).any()) for g in layers)
 
     def assignments(self) -> dict[str, Tensor]:
@@ -184,16 +184,18 @@ class MultiTaskNetwork(nn.Module, ABC):
             task: keep one task only; the output then has this task's channels.
 
         Raises:
-            ValueError: for an unknown task, a network in the path form, or a task of a network that is compact.
+            ValueError: for an unknown task, a network in the path form, one whose groups are drawn from constant
+                probabilities, or a task of a network whose tasks read each other's features.
         """
         if task is not None and task not in self.tasks:
             raise ValueError(f"unknown task {task!r}; the tasks are {', '.join(self.tasks)}")
         if any(isinstance(m, PathConv) for m in self.modules()):
             raise ValueError("only the one-formula form is compacted; load the weights into form='formula'")
+        free = [g for g in self._kernel_groups() if bool((g.assignment == FREE).any())]
+        if any(not g.learns for g in free):
+            raise ValueError("the groups are drawn from constant probabilities: there is no likeliest one")
         if any(isinstance(m, CompactConv) for m in self.modules()):
-            if task is not None:
-                raise ValueError("the network is compact already; keep one task of the network that it was made from")
-            return copy.deepcopy(self)
+            return copy.deepcopy(self) if task is None else self._expand().compact(task)
         network = copy.deepcopy(self).eval()
         example = network.example_input().to(next(self.parameters()))
         done = compact_convolutions(network, lambda: network(example), self.groups, task)
@@ -203,6 +205,26 @@ class MultiTaskNetwork(nn.Module, ABC):
                 module.reorder(order)
         network.restrict_tasks(task, *done["head"])
         return network.train(self.training)
+
+    def _kernel_groups(self) -> list[KernelGroups]:
+        return [layer.kernel_groups for layer in self.sharing_layers().values()]
+
+    def _expand(self) -> MultiTaskNetwork:
+        """A compact network as a network of fixed groups."""
+        network = copy.deepcopy(self)
+        if isinstance(network.head, _Reordered):
+            head, order = network.head.layer.expand(self.groups, network.policy), network.head.order  # type: ignore[operator]
+            owners = head.kernel_groups.assignment[order]
+            head.kernel_groups = KernelGroups(len(owners), self.groups, network.policy, fixed=owners)
+            head.weight.data, head.bias.data = head.weight.data[order], head.bias.data[order]
+            network.head = head
+        for name, module in list(network.named_modules()):
+            if isinstance(module, SharingBlock) and not isinstance(module.unit, nn.Identity):
+                raise ValueError("every task reads all tasks' features: none can be taken alone")
+            if isinstance(module, CompactConv):
+                parent, _, child = name.rpartition(".")
+                setattr(network.get_submodule(parent), child, module.expand(self.groups, network.policy))
+        return network
 
     def restrict_tasks(self, task: str | None, head: nn.Module, order: Tensor) -> None:
         """Take the compacted head; called by :meth:`compact` on the copy.

@@ -13,7 +13,8 @@ from torch.nn.functional import pad
 from sfg_med.sharing.convolution import CHANNELS_LAST, SLOPE, SharingConv
 from sfg_med.sharing.features import Features
 from sfg_med.sharing.groups import TaskGroups
-from sfg_med.sharing.kernel_groups import IDLE, InheritedGroups
+from sfg_med.sharing.kernel_groups import IDLE, InheritedGroups, KernelGroups
+from sfg_med.sharing.sampling import GroupPolicy
 
 
 class CompactConv(nn.Module):
@@ -74,6 +75,19 @@ class CompactConv(nn.Module):
     def dense_weight(self) -> Tensor:
         """``(K, C, *kernel)``: the blocks, and zeros between them."""
         return torch.cat([_widen(w, r, self.in_channels) for w, r in zip(self.weights, self.reads, strict=True)])
+
+    def expand(self, groups: TaskGroups, policy: GroupPolicy) -> SharingConv:
+        """The same layer as a dense convolution of fixed groups, from which one task can be taken."""
+        weight, (bias, *_) = self.dense_weight().detach(), self.biases
+        size, rule = weight.shape, self.convolve
+        fixed = KernelGroups(size[0], groups, policy, fixed=self.assignment)
+        options: dict[str, Any] = {"kernel_size": size[2:], "stride": rule.stride, "dilation": rule.dilation}
+        layer = SharingConv(rule.spatial_dims, size[1], size[0], fixed, bias=bias is not None, **options)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            if layer.bias is not None:
+                layer.bias.copy_(torch.cat([b for b in self.biases if b is not None]))
+        return layer.to(weight)
 
     def reset_parameters(self) -> None:
         """New weights for training from scratch, each block as a layer of its own."""

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pipeline as a command: a user's mistake is one line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from sfg_med.errors import SfgMedError
+
+
+def run_command(main: Callable[..., Any]) -> None:
+    """Run a typer function with the arguments of the command line."""
+    try:
+        typer.run(main)
+    except SfgMedError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
