@@ -43,6 +43,8 @@ class BlockStyle:
         form: ``"formula"`` or ``"paths"``.
         merge: merge of paths, ``"sum"`` or ``"concat"``; path form only.
         remask_paths: in the path form, zero after the norm what belongs to other paths; ``False`` is paper-literal.
+        zero_head: the tasks' output layers start at zero. A random one decides at first which kernels a task seems
+            to need, and so the groups of the last layers (docs/explanation/strategies.md).
     """
 
     spatial_dims: int
@@ -55,6 +57,7 @@ class BlockStyle:
     form: str = "formula"
     merge: str = "sum"
     remask_paths: bool = True
+    zero_head: bool = False
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:

@@ -45,6 +45,9 @@ class AttentionNetwork(MultiTaskNetwork):
             self.attention[task] = stages
         conv = CONVOLUTIONS[style.spatial_dims]
         self.heads = nn.ModuleDict({name: conv(widths[-1][1], n, 1) for name, n in self.outputs.items()})
+        if style.zero_head:
+            for head in self.heads.values():
+                nn.init.zeros_(head.weight)  # type: ignore[arg-type]
         trunk.head = nn.Identity()  # the tasks are read from their own features
 
     def stages(self, image: Tensor) -> Iterator[tuple[Features, Features]]:

@@ -97,7 +97,10 @@ class MultiTaskNetwork(nn.Module, ABC):
         names = [name.removesuffix(LOG_VARIANCE) for name, n in self.outputs.items() for _ in range(n)]
         owners = torch.tensor([self.groups.singleton(name) for name in names])
         fixed = KernelGroups(len(owners), self.groups, self.policy, fixed=owners)
-        return style.conv(channels, len(owners), fixed, kernel_size=1)
+        head = style.conv(channels, len(owners), fixed, kernel_size=1)
+        if style.zero_head:
+            nn.init.zeros_(head.weight)
+        return head
 
     def sharing_layers(self) -> dict[str, SharingConv]:
         """The convolutions whose kernels learn groups, by qualified name, in the order of the forward pass."""

@@ -120,7 +120,8 @@ def test_networks_without_a_compact_form_say_why() -> None:
     with pytest.raises(ValueError, match="drawn from constant probabilities"):
         build("SFGUNet", "constant-p", 2).compact()
     with pytest.raises(ValueError, match="reads all tasks' features"):
-        build("SFGUNet", "cross-stitch", 2).compact("ct")
+        net = build("SFGUNet", "cross-stitch", 2)
+        net.compact(next(iter(net.tasks)))
 
 
 # --- single tasks -----------------------------------------------------------------------------------------------------
