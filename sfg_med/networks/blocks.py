@@ -44,7 +44,7 @@ class BlockStyle:
         merge: merge of paths, ``"sum"`` or ``"concat"``; path form only.
         remask_paths: in the path form, zero after the norm what belongs to other paths; ``False`` is paper-literal.
         zero_head: the tasks' output layers start at zero. A random one decides at first which kernels a task seems
-            to need, and so the groups of the last layers (docs/explanation/strategies.md).
+            to need, and so the groups of the last layers (docs/explanation/planted-tasks.md).
     """
 
     spatial_dims: int
