@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,8 +83,12 @@ def _lines(facts: dict[str, Any]) -> str:
         what = ", ".join(names) if names else " ".join(str(task[k]) for k in ("unit", "value_range") if k in task)
         lines.append(f"task {task['name']}: {what}")
     if model["group_shares"]:
-        lines += ["", f"{'part of the kernels in':<24}" + "".join(f"{g:>10}" for g in model["groups"])]
-        lines += [
-            f"{name:<24}" + "".join(f"{v:>10.2f}" for v in values) for name, values in model["group_shares"].items()
-        ]
+        widths = [max(10, len(group) + 2) for group in model["groups"]]
+        rows = {"part of the kernels in": model["groups"]}
+        rows |= {name: [f"{v:.2f}" for v in values] for name, values in model["group_shares"].items()}
+        lines += ["", *(_row(name, cells, widths) for name, cells in rows.items())]
     return "\n".join(lines)
+
+
+def _row(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
+    return f"{name:<24}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
