@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sfg_med import __version__
+from sfg_med.data.atomic import write_text
 from sfg_med.errors import SfgMedError
 from sfg_med.report import comparison_charts as charts
 from sfg_med.report.comparison_analysis import Effect, clear_best, effects, gains, summaries
@@ -22,7 +23,9 @@ from sfg_med.report.comparison_words import digits, finding, limits, metric_titl
 from sfg_med.report.html import render
 from sfg_med.report.run_files import GROUPS, Shares, read_shares
 
-PAGE, TABLE = "index.html", "results.csv"
+PAGE, TABLE, FIGURES = "index.html", "results.csv", "figures"
+# Needed by a picture in a file of its own; inside a page they are understood.
+NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 COST_TITLES = {"parameters": "parameters (million)", "gflops": "arithmetic (GFLOP a pass)", "seconds": "training (min)"}
 
 
@@ -57,7 +60,7 @@ class Options:
 
 
 def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, int, int]] = ()) -> Path:
-    """Write ``OUT/results.csv`` and ``OUT/index.html`` from the runs under ``OUT/runs``.
+    """Write ``OUT/results.csv``, ``OUT/index.html`` and its ``OUT/figures`` from the runs under ``OUT/runs``.
 
     Args:
         out: the comparison's folder.
@@ -77,6 +80,22 @@ def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, i
     headline = [name for name in options.headline if name in comparison.metrics] or comparison.metrics[:2]
     tested = {b: _tested(comparison, headline, b) for b in options.baselines if b in comparison.strategies}
     rest = {name: options.title(name) for name in comparison.metrics if name not in headline}
+    forests = {
+        b: _svg(charts.forest(found, {n: options.title(n) for n in headline}, b))
+        for b, found in tested.items()
+        if any(found.values())
+    }
+    figures = {
+        "metrics": _svg(
+            charts.metric_dots(comparison, {n: options.title(n) for n in headline}, name="metrics by strategy")
+        ),
+        "scatter": _scatter(comparison, headline, options),
+        "shares": _shares(comparison),
+        **{f"differences_from_{b}": forest for b, forest in forests.items()},
+    }
+    for name, svg in figures.items():
+        if svg is not None:
+            write_text(out / FIGURES / f"{name}.svg", svg.replace("<svg ", f"<svg {NAMESPACES} ", 1))
     return render(
         "comparison.html.j2",
         out / PAGE,
@@ -89,14 +108,10 @@ def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, i
         seeds=sorted({run.key.seed for run in comparison.runs}),
         folds=sorted({run.key.fold for run in comparison.runs}),
         findings=[finding(comparison, name, options.title(name), tested) for name in headline[:2]],
-        dots=_svg(charts.metric_dots(comparison, {n: options.title(n) for n in headline}, name="metrics by strategy")),
-        scatter=_scatter(comparison, headline, options),
-        forests={
-            b: _svg(charts.forest(found, {n: options.title(n) for n in headline}, b))
-            for b, found in tested.items()
-            if any(found.values())
-        },
-        shares=_shares(comparison),
+        dots=figures["metrics"],
+        scatter=figures["scatter"],
+        forests=forests,
+        shares=figures["shares"],
         others=_svg(charts.metric_dots(comparison, rest, name="other metrics by strategy")) if rest else None,
         conditions=condition_rows(comparison.conditions),
         settings=own_settings(comparison),

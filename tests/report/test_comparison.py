@@ -56,6 +56,10 @@ def test_page_and_table_hold_the_numbers_of_the_files(out, self_contained):
     (folder / "error.txt").write_text("Traceback\nRuntimeError: no <memory>\n")
     planned = [(s, seed, 0) for s in ("single-task", "hard-sharing", "sfg", "mtan") for seed in (0, 1)]
     page = self_contained(write_comparison(out, OPTIONS, planned).read_text())
+    figures = {path.stem for path in (out / "figures").iterdir()}
+    assert figures >= {"metrics", "scatter", "differences_from_hard-sharing"}
+    for path in (out / "figures").iterdir():  # each a picture of its own
+        assert ElementTree.fromstring(path.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
     for text in (
         "What <should> they share?",
         "6 runs of 3 strategies, seeds 0, 1; 2 missing",
