@@ -95,7 +95,7 @@ def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, i
     }
     for name, svg in figures.items():
         if svg is not None:
-            write_text(out / FIGURES / f"{name}.svg", svg.replace("<svg ", f"<svg {NAMESPACES} ", 1))
+            write_text(out / FIGURES / f"{name}.svg", str(svg).replace("<svg ", f"<svg {NAMESPACES} ", 1))
     return render(
         "comparison.html.j2",
         out / PAGE,
