@@ -198,6 +198,9 @@ def _fixed(backbone: Backbone, pattern: SharingPattern) -> MultiTaskNetwork:
     for module in compact.modules():
         if isinstance(module, CompactConv):
             module.reset_parameters()
+    if network.style.zero_head:
+        for parameter in compact.head.parameters():
+            torch.nn.init.zeros_(parameter)
     return compact
 
 

@@ -105,6 +105,13 @@ def test_fixed_patterns_come_compact(network: str, name: str) -> None:
                for p in probabilities.values())  # fmt: skip
 
 
+@pytest.mark.parametrize(("network", "name"), product(NETWORKS, STRATEGIES))
+def test_output_layers_start_at_zero_where_asked(network: str, name: str) -> None:
+    x = image()
+    assert not build(network, name, zero_head=True)(x).any()
+    assert build(network, name)(x).any()
+
+
 @pytest.mark.parametrize(("network", "name"), product(NETWORKS, FIXED))
 def test_one_task_can_be_taken_from_a_fixed_pattern(network: str, name: str) -> None:
     net = build(network, name, 3).double().eval()
