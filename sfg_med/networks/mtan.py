@@ -46,8 +46,8 @@ class AttentionNetwork(MultiTaskNetwork):
         conv = CONVOLUTIONS[style.spatial_dims]
         self.heads = nn.ModuleDict({name: conv(widths[-1][1], n, 1) for name, n in self.outputs.items()})
         if style.zero_head:
-            for head in self.heads.values():
-                nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+            for parameter in self.heads.parameters():
+                nn.init.zeros_(parameter)
         trunk.head = nn.Identity()  # the tasks are read from their own features
 
     def stages(self, image: Tensor) -> Iterator[tuple[Features, Features]]:
