@@ -86,7 +86,9 @@ class SelectiveSharing:
                 continue
             self.first_loss.setdefault(task, value)
             self.running_loss[task] = MEMORY * self.running_loss.get(task, value) + (1 - MEMORY) * value
-        self.gradients.update(self._estimator_gradients())
+        gradients = self._estimator_gradients()
+        if torch.isfinite(gradients).all():  # an overflow in half precision says nothing about the tasks
+            self.gradients.update(gradients)
         if step in self.merge_at:
             clusters = self.gradients.clusters(self.threshold, self.rank, self.metric)
             self._merge(clusters, getattr(engine, "optimizer", None))
