@@ -18,7 +18,6 @@ from dataclasses import replace
 import torch
 
 from sfg_med.networks import MultiTaskNetwork
-from sfg_med.sharing import KernelGroups
 from sfg_med.sharing.kernel_groups import FREE, IDLE
 
 # Part of a layer's fixed kernels that are in their likeliest group, above which the groups count as learned.
@@ -68,14 +67,11 @@ def likeliest_groups(network: MultiTaskNetwork) -> Iterator[None]:
 @contextmanager
 def _held(network: MultiTaskNetwork, mode: str) -> Iterator[None]:
     rule = replace(network.policy, mode=mode, per_sample=False)
-    holders = [m for m in network.modules() if isinstance(m, KernelGroups)]
     try:
-        for holder in holders:
-            holder.hold(rule)
+        network.hold_groups(rule)
         yield
     finally:
-        for holder in holders:
-            holder.hold(None)
+        network.hold_groups(None)
 
 
 @contextmanager

@@ -166,17 +166,20 @@ class MultiTaskNetwork(nn.Module, ABC):
             policy: rule of the draw; the network's own rule with Gumbel draws if ``None``.
         """
         rule = replace(policy or self.policy, mode="gumbel", per_sample=False)
-        holders = [m for m in self.modules() if isinstance(m, KernelGroups)]
         seed = int(torch.randint(2**62, (1,), generator=generator))
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(seed)
-                for holder in holders:
-                    holder.hold(rule)
+                self.hold_groups(rule)
             yield
         finally:
-            for holder in holders:
-                holder.hold(None)
+            self.hold_groups(None)
+
+    def hold_groups(self, rule: GroupPolicy | None) -> None:
+        """Keep one decision of all kernels' groups by this rule for all following passes; ``None`` lets go."""
+        for module in self.modules():
+            if isinstance(module, KernelGroups):
+                module.hold(rule)
 
     def compact(self, task: str | None = None) -> MultiTaskNetwork:
         """A plain network with the same input and output, from the likeliest groups.
