@@ -7,6 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from sfg_med.cli.main import app
+from sfg_med.errors import SfgMedError
 from sfg_med.model_file import load_model, save_model
 from sfg_med.networks import build_network
 from sfg_med.spec import ModelSpec
@@ -69,3 +70,30 @@ def test_what_does_not_exist_is_refused(model: Path, words: list[str], found: st
     result = CliRunner().invoke(app, ["export", "-m", str(model), "-o", str(tmp_path / "x"), *words])
     assert found in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def untrained(path: Path, strategy: object) -> Path:
+    network = {"name": "SFGUNet", "spatial_dims": 3, "channels": [4, 8], "strategy": strategy}
+    about = ModelSpec(patch_size=(16, 16, 16), network=network)
+    save_model(path, build_network(about).eval(), about, provenance={})
+    return path
+
+
+@pytest.mark.parametrize("strategy", ["hard-sharing", "single-task", "constant-mask"])
+def test_one_task_of_a_fixed_pattern(strategy: str, tmp_path: Path) -> None:
+    model, out = untrained(tmp_path / "model.safetensors", strategy), tmp_path / "seg.safetensors"
+    done = CliRunner().invoke(app, ["export", "-m", str(model), "-o", str(out), "--task", "seg"])
+    assert done.exit_code == 0, done.output
+    assert load_model(out).spec.channels == {"seg": 6}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "why"),
+    [("constant-p", "constant probabilities"), ({"name": "sfg", "form": "paths"}, "one-formula form")],
+)
+def test_what_has_no_compact_form_is_one_line(strategy: object, why: str, tmp_path: Path) -> None:
+    model, out = untrained(tmp_path / "model.safetensors", strategy), tmp_path / "out.safetensors"
+    done = CliRunner().invoke(app, ["export", "-m", str(model), "-o", str(out)])
+    assert isinstance(done.exception, SfgMedError)
+    assert why in str(done.exception)
+    assert not out.exists()
