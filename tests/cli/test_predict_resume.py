@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sfg-med predict`` again on the same folder: resuming, sharing the work, being stopped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from sfg_med.errors import SfgMedError
+from sfg_med.model_file import save_model
+from sfg_med.networks import build_network
+from tests.cli.prediction import SPEC, _command, _leftovers, _manifest, _predict, _rows, _save, _volumes
+
+
+def test_folder_resume_and_overwrite(tmp_path, model, mr) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a/b/x.nii.gz", "a/y.nii", "p1/mr.nii.gz", "p1/ct.nii.gz"):
+        _save(source / name, mr)
+    expected = [
+        "a/b/x_ct.nii.gz",
+        "a/b/x_seg.nii.gz",
+        "a/y_ct.nii.gz",
+        "a/y_seg.nii.gz",
+        "p1/mr_ct.nii.gz",
+        "p1/mr_seg.nii.gz",
+    ]
+    assert _predict(source, out, model)[0] == 0
+    assert _volumes(out) == expected
+    assert sorted(_rows(out)) == ["a/b/x", "a/y", "p1"]
+    before = {name: (out / name).stat().st_mtime_ns for name in expected}
+    rows = _rows(out)
+
+    (out / "a/y_seg.nii.gz").unlink()  # as if the process had died between the two files
+    code, text, _ = _predict(source, out, model, "--json")
+    facts = json.loads(text)
+    assert (code, facts["done"], facts["skipped"], facts["failed"]) == (0, 1, 2, 0)
+    after = {name: (out / name).stat().st_mtime_ns for name in expected}
+    assert {n for n in expected if after[n] != before[n]} == {"a/y_ct.nii.gz", "a/y_seg.nii.gz"}
+    assert _manifest(out)["summary"] == {"cases": 3, "done": 3, "failed": 0, "skipped": 2}
+    assert {k: r["volume_ml_bladder"] for k, r in _rows(out).items()} == {
+        k: r["volume_ml_bladder"] for k, r in rows.items()
+    }
+
+    (out / "manifest.json").unlink()  # lost: the numbers come from the files
+    assert _predict(source, out, model, "--quiet")[:2] == (0, "")
+    for case, row in _rows(out).items():
+        assert {k: v for k, v in row.items() if k != "seconds"} == {
+            k: v for k, v in rows[case].items() if k != "seconds"
+        }
+
+    assert _predict(source, out, model, "--overwrite")[0] == 0
+    assert all((out / n).stat().st_mtime_ns != after[n] for n in expected)
+    assert _leftovers(out) == []
+
+
+def test_another_model_is_not_mixed_in(tmp_path, model, mr) -> None:
+    path, out = _save(tmp_path / "x.nii.gz", mr), tmp_path / "out"
+    assert _predict(path, out, model)[0] == 0
+    other = tmp_path / "other.safetensors"
+    save_model(other, build_network(SPEC, where="test").eval(), SPEC, provenance={})
+    with pytest.raises(SfgMedError, match="another model"):
+        _predict(path, out, other)
+    assert _predict(path, out, other, "--overwrite")[0] == 0
+    assert _manifest(out)["cases"][0]["model_sha256"] == _manifest(out)["model"]["sha256"]
+
+
+def test_parts_share_the_cases_and_the_last_one_merges(tmp_path, model, mr) -> None:
+    source, out, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole"
+    for name in "abcde":
+        _save(source / f"{name}.nii.gz", mr + ord(name))
+    (source / "bad.nii.gz").write_text("no image")
+    codes = [_predict(source, out, model, "--num-parts", 3, "--part-id", i)[0] for i in (2, 0, 1)]
+    assert sorted(codes) == [0, 0, 1]
+    assert _predict(source, whole, model)[0] == 1
+    assert _volumes(out) == _volumes(whole)
+    assert _manifest(out)["summary"] == _manifest(whole)["summary"]
+    assert sorted(p.name for p in out.glob("manifest.part*")) == [f"manifest.part-{i}-of-3.json" for i in range(3)]
+    for case, row in _rows(whole).items():
+        assert {**row, "seconds": "", "error": ""} == {**_rows(out)[case], "seconds": "", "error": ""}
+    assert _predict(source, out, model)[0] == 1  # a later call without parts keeps everything
+    assert _manifest(out)["summary"] == {"cases": 6, "done": 5, "failed": 1, "skipped": 5}
+
+
+@pytest.mark.parametrize("moment", ["predict", "write"])
+def test_interrupted_run_keeps_what_is_done(tmp_path, model, mr, monkeypatch, moment) -> None:
+    from sfg_med.inference import case as case_module
+
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in "abc":
+        _save(source / f"{name}.nii.gz", mr)
+    honest_write, honest_read = case_module.write_volume, case_module.read_volume
+
+    def write(path, *rest):
+        if moment == "write" and path.name == "b_seg.nii.gz":
+            raise KeyboardInterrupt
+        honest_write(path, *rest)
+
+    def read(path, **more):
+        if moment == "predict" and path.name == "b.nii.gz":
+            raise KeyboardInterrupt
+        return honest_read(path, **more)
+
+    monkeypatch.setattr(case_module, "write_volume", write)
+    monkeypatch.setattr(case_module, "read_volume", read)
+    code, _, errors = _predict(source, out, model)
+    assert code == 130
+    assert "interrupted" in errors
+    assert [c["case"] for c in _manifest(out)["cases"]] == ["a"]
+    assert _leftovers(out) == []
+    monkeypatch.undo()
+    code, text, _ = _predict(source, out, model, "--json")
+    assert (code, json.loads(text)["skipped"], json.loads(text)["done"]) == (0, 1, 2)
+    assert len(_volumes(out)) == 6
+
+
+def _stop_after(command: list[str], environment: dict[str, str], out: Path, files: int, stop: int) -> tuple[int, str]:
+    """Send a signal when so many segmentations are there; exit code and stderr."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stderr=pipe, stdout=pipe, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*_seg.nii.gz"))) < files and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+@pytest.mark.slow
+def test_stopped_from_outside(tmp_path, model, mr, environment) -> None:
+    """SIGTERM as a cluster sends it, then a crash, then a call that ends the work."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    for i in range(50):
+        _save(source / f"x{i}.nii.gz", mr)
+    command = _command("predict", "-i", source, "-o", out, "-m", model, "--device", "cpu")
+    code, errors = _stop_after(command, environment, out, 1, signal.SIGTERM)
+    assert code == 130, errors
+    assert "Traceback" not in errors
+    first = _manifest(out)["summary"]["done"]
+    assert 0 < first < 50
+    assert _leftovers(out) == []
+
+    _stop_after(command, environment, out, first + 5, signal.SIGKILL)
+    assert first < _manifest(out)["summary"]["done"] < 50  # the manifest is whole
+    for path in out.glob("*.nii.gz"):
+        assert not path.name.startswith(".")
+        gzip.decompress(path.read_bytes())  # raises if it is not complete
+    code, text, _ = _predict(source, out, model, "--json")
+    assert code == 0
+    assert json.loads(text)["skipped"] >= first + 4
+    assert len(_volumes(out)) == 100
+    assert {r["status"] for r in _rows(out).values()} == {"done"}
+    assert [p for p in _leftovers(out) if p.name.endswith(".nii.gz")] == []
