@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
@@ -43,8 +44,9 @@ class BlockStyle:
         form: ``"formula"`` or ``"paths"``.
         merge: merge of paths, ``"sum"`` or ``"concat"``; path form only.
         remask_paths: in the path form, zero after the norm what belongs to other paths; ``False`` is paper-literal.
-        zero_head: the tasks' output layers start at zero. A random one decides at first which kernels a task seems
-            to need, and so the groups of the last layers (docs/explanation/planted-tasks.md).
+        head_scale: of the tasks' output layers' random start, in units of He's, which is made for layers with an
+            activation. A large one decides at first which kernels a task seems to need, and so the groups of the last
+            layers (docs/explanation/planted-tasks.md); 0 starts at zero.
     """
 
     spatial_dims: int
@@ -57,7 +59,7 @@ class BlockStyle:
     form: str = "formula"
     merge: str = "sum"
     remask_paths: bool = True
-    zero_head: bool = False
+    head_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -171,6 +173,13 @@ def reorder(module: nn.Module, order: Tensor) -> None:
     for name in ("num_features", "num_channels", "num_groups", "num_parameters"):
         if hasattr(module, name):
             setattr(module, name, len(order))
+
+
+@torch.no_grad()
+def scale_weights(module: nn.Module, factor: float) -> None:
+    """Multiply all parameters of a module, in place."""
+    for parameter in module.parameters():
+        parameter.mul_(factor)
 
 
 def check_copies(copies: Sequence[int] | None, stages: int) -> list[int]:

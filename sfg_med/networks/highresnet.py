@@ -38,7 +38,7 @@ class SFGHighResNet(MultiTaskNetwork):
         norm: MONAI norm; the paper's batch norm takes the batch's statistics at test time too.
         act: MONAI activation.
         style: further arguments of :class:`sfg_med.networks.blocks.BlockStyle`: ``group_init``, ``norm_first``,
-            ``form``, ``merge`` (``"concat"`` in the paper), ``remask_paths``, ``zero_head``.
+            ``form``, ``merge`` (``"concat"`` in the paper), ``remask_paths``, ``head_scale``.
 
     Example:
         >>> net = SFGHighResNet(2, channels=(4, 4, 8, 8, 8))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d, interpolate
 
-from sfg_med.networks.blocks import BlockStyle
+from sfg_med.networks.blocks import BlockStyle, scale_weights
 from sfg_med.networks.multitask import LOG_VARIANCE, MultiTaskNetwork
 from sfg_med.sharing import Features
 
@@ -45,9 +45,7 @@ class AttentionNetwork(MultiTaskNetwork):
             self.attention[task] = stages
         conv = CONVOLUTIONS[style.spatial_dims]
         self.heads = nn.ModuleDict({name: conv(widths[-1][1], n, 1) for name, n in self.outputs.items()})
-        if style.zero_head:
-            for parameter in self.heads.parameters():
-                nn.init.zeros_(parameter)
+        scale_weights(self.heads, style.head_scale)
         trunk.head = nn.Identity()  # the tasks are read from their own features
 
     def stages(self, image: Tensor) -> Iterator[tuple[Features, Features]]:

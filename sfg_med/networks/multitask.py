@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sfg_med.networks.blocks import BlockStyle, PreActivationBlock, SharingBlock
+from sfg_med.networks.blocks import BlockStyle, PreActivationBlock, SharingBlock, scale_weights
 from sfg_med.sharing import FREE, Features, GroupPolicy, KernelGroups, PathConv, SharingConv
 from sfg_med.sharing.compact import CompactConv, compact_convolutions
 from sfg_med.sharing.roaming import RoamingMasks
@@ -98,8 +98,7 @@ class MultiTaskNetwork(nn.Module, ABC):
         owners = torch.tensor([self.groups.singleton(name) for name in names])
         fixed = KernelGroups(len(owners), self.groups, self.policy, fixed=owners)
         head = style.conv(channels, len(owners), fixed, kernel_size=1)
-        if style.zero_head:
-            nn.init.zeros_(head.weight)
+        scale_weights(head, style.head_scale)
         return head
 
     def sharing_layers(self) -> dict[str, SharingConv]:

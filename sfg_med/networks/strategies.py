@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sfg_med.networks.blocks import SharingBlock
+from sfg_med.networks.blocks import SharingBlock, scale_weights
 from sfg_med.networks.mtan import AttentionNetwork
 from sfg_med.networks.multitask import MultiTaskNetwork
 from sfg_med.sharing import SharingConv, patterns
@@ -198,9 +198,7 @@ def _fixed(backbone: Backbone, pattern: SharingPattern) -> MultiTaskNetwork:
     for module in compact.modules():
         if isinstance(module, CompactConv):
             module.reset_parameters()
-    if network.style.zero_head:
-        for parameter in compact.head.parameters():
-            torch.nn.init.zeros_(parameter)
+    scale_weights(compact.head, network.style.head_scale)
     return compact
 
 

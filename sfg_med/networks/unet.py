@@ -39,7 +39,7 @@ class SFGUNet(MultiTaskNetwork):
         variance: also return a log variance for each task.
         style: arguments of :class:`sfg_med.networks.blocks.BlockStyle`: ``group_init``, ``norm``, ``act``, ``form``
             (``"formula"``, one dense convolution a layer, or ``"paths"``, the paper's, one for each group), ``merge``,
-            ``remask_paths``, ``zero_head``.
+            ``remask_paths``, ``head_scale``.
 
     Example:
         >>> net = SFGUNet(2, 1, {"ct": 1, "seg": 6}, channels=(8, 16))

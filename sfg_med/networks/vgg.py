@@ -39,7 +39,7 @@ class SFGVGG(MultiTaskNetwork):
         act: MONAI activation.
         norm_first: norm before the activation; the paper's figure and code have it behind.
         style: further arguments of :class:`sfg_med.networks.blocks.BlockStyle`: ``group_init``, ``form``, ``merge``
-            (``"sum"`` in the paper), ``remask_paths``, ``zero_head``.
+            (``"sum"`` in the paper), ``remask_paths``, ``head_scale``.
 
     Example:
         >>> net = SFGVGG(channels=(8, 8, 8, 8, 16, 16, 16, 16))

@@ -41,10 +41,15 @@ def test_every_strategy_works_on_every_backbone(network: str, name: str, tmp_pat
 
 
 @pytest.mark.parametrize(("network", "name"), product(NETWORKS, STRATEGIES))
-def test_output_layers_start_at_zero_where_asked(network: str, name: str) -> None:
-    x = image()
-    assert not build(network, name, zero_head=True)(x).any()
-    assert build(network, name)(x).any()
+def test_output_layers_start_as_large_as_asked(network: str, name: str) -> None:
+    x, outputs = image(), []
+    for scale in (0.0, 0.5, 1.0):
+        net = build(network, name, head_scale=scale).eval()
+        torch.manual_seed(1)
+        outputs.append(net(x))
+    assert not outputs[0].any()
+    assert outputs[2].any()
+    torch.testing.assert_close(outputs[1], 0.5 * outputs[2])
 
 
 def test_every_strategy_can_be_widened() -> None:
