@@ -43,7 +43,13 @@ def training_parts(datasets: Sequence[Any], spec: ModelSpec, folds: int, fold: i
 
 
 def grouping_schedule(
-    steps: int, start: float, floor: float, reached: float, freeze_at: float | None, rate: float | None = None
+    steps: int,
+    start: float,
+    floor: float,
+    reached: float,
+    freeze_at: float | None,
+    rate: float | None = None,
+    learn_from: float = 0.0,
 ) -> GroupingSchedule:
     """The groups' schedule from parts of the run.
 
@@ -54,12 +60,14 @@ def grouping_schedule(
         reached: part of the run after which the temperature is at its floor; unused if there is a rate.
         freeze_at: part of the run after which the groups are fixed; ``None`` for never.
         rate: decay of the temperature in each iteration, whatever the length of the run (the paper: 1e-5).
+        learn_from: part of the run in which the probabilities stay where they start, before they are learned.
     """
     if rate is None:
         temperature = TemperatureSchedule.reaching(floor, round(reached * steps), start)
     else:
         temperature = TemperatureSchedule(start, rate, floor)
-    return GroupingSchedule(temperature, None if freeze_at is None else round(freeze_at * steps))
+    frozen = None if freeze_at is None else round(freeze_at * steps)
+    return GroupingSchedule(temperature, frozen, round(learn_from * steps))
 
 
 def prepare_run(run_dir: str, spec: ModelSpec, parts: Mapping[str, Any]) -> None:
