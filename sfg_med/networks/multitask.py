@@ -140,11 +140,16 @@ class MultiTaskNetwork(nn.Module, ABC):
         for name, values in assignment.items():
             layers[name].kernel_groups.fix(values)
 
-    def freeze_groups(self) -> None:
-        """Fix every kernel that still learns its group to its likeliest one; constant probabilities stay."""
+    def freeze_groups(self, least: float = 0.0) -> None:
+        """Fix every kernel that still learns its group to its likeliest one; constant probabilities stay.
+
+        Args:
+            least: part of each layer's kernels that every task has for itself (see
+                :func:`sfg_med.sharing.fixing.fixed_groups`).
+        """
         for layer in self.sharing_layers().values():
             if layer.kernel_groups.learns:
-                layer.kernel_groups.fix(layer.kernel_groups.decided())
+                layer.kernel_groups.freeze(least)
 
     @property
     def groups_are_fixed(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from sfg_med.sharing.distribution import GroupDistribution, GroupInit, initial_probabilities
+from sfg_med.sharing.fixing import fixed_groups
 from sfg_med.sharing.groups import TaskGroups
 from sfg_med.sharing.sampling import GroupPolicy, membership
 
@@ -103,6 +104,13 @@ class KernelGroups(nn.Module):
         if self.distribution is None and (values == FREE).any():
             raise ValueError("this layer learns no groups, so its kernels cannot be freed")
         self.assignment.copy_(values)
+
+    def freeze(self, least: float = 0.0) -> None:
+        """Fix the kernels to their likeliest groups; ``least`` as in :func:`sfg_med.sharing.fixing.fixed_groups`."""
+        values, here = self.assignment.clone(), self.assignment != IDLE
+        if bool((self.assignment == FREE).any()):
+            values[here] = fixed_groups(self.probabilities()[here], self.groups, least)
+        self.fix(values)
 
     @torch.no_grad()
     def hold(self, rule: GroupPolicy | None) -> None:

@@ -15,8 +15,8 @@ class Groupable(Protocol):
 
     policy: GroupPolicy
 
-    def freeze_groups(self) -> None:
-        """Fix every kernel to its likeliest group."""
+    def freeze_groups(self, least: float) -> None:
+        """Fix every kernel to its likeliest group, as far as each task keeps this part of the kernels for itself."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,13 @@ class GroupingSchedule:
             network that will be deployed; ``None`` never freezes.
         learn_from: up to this iteration the probabilities stay where they start: what decides about a kernel is then
             not the task whose loss happens to fall first.
+        least: part of each layer's kernels that every task has for itself when the groups are fixed.
     """
 
     temperature: TemperatureSchedule
     freeze_at: int | None = None
     learn_from: int = 0
+    least: float = 0.0
 
     def learns(self, iteration: int) -> bool:
         """Whether training iteration ``iteration`` (counted from 0) moves the probabilities."""
@@ -64,4 +66,4 @@ class GroupingSchedule:
         """Set the network up for training iteration ``iteration`` (counted from 0)."""
         network.policy.temperature = self.temperature(iteration)
         if self.freeze_at is not None and iteration >= self.freeze_at:
-            network.freeze_groups()
+            network.freeze_groups(self.least)

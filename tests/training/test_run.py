@@ -114,7 +114,7 @@ def test_a_run_shorter_than_an_epoch_still_validates_and_writes_a_model(
 
 def test_frozen_groups_stay_the_likeliest_ones(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
     """The optimiser's momentum would move the probabilities on, and the model could no longer be drawn from."""
-    run = train_tiny(tmp_path / "run", steps=12, freeze_groups_at=0.5, group_learning_rate=0.5)
+    run = train_tiny(tmp_path / "run", steps=12, freeze_groups_at=0.5, group_learning_rate=0.5, least_share=0.0)
     states = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["network"]
     names = [name for name in states if name.endswith("distribution.rho")]
     assert names

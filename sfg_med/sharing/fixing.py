@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From probabilities to fixed groups: the likeliest ones, with something left to every task."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from sfg_med.sharing.distribution import EPS
+from sfg_med.sharing.groups import TaskGroups
+
+
+def fixed_groups(probabilities: Tensor, groups: TaskGroups, least: float = 0.0) -> Tensor:
+    """The likeliest choice of groups in which every task has enough kernels of its own.
+
+    A task without kernels of its own in a layer lives on what is shared, and what is shared reads only what is shared
+    before: the likeliest groups alone may cut a task off from its input, or leave it a single channel. The gradient of
+    p does not see that, as it moves one kernel at a time.
+
+    Args:
+        probabilities: ``(K, G)``, rows sum to 1.
+        groups: the G groups.
+        least: part of the kernels that each task has for itself at least, below 1 divided by the number of tasks.
+
+    Returns:
+        ``(K,)`` group indices.
+
+    Raises:
+        ValueError: if there are too few kernels for that many of each task.
+    """
+    p = probabilities.detach().clamp_min(EPS).log().cpu()
+    likeliest, chosen = p.max(-1)
+    kernels = len(p)
+    quota = math.ceil(least * kernels)
+    own = [index for index, tasks in enumerate(groups.sets) if len(tasks) == 1]
+    if quota * len(own) > kernels:
+        raise ValueError(f"{kernels} kernels are too few for {quota} of each of {len(own)} tasks")
+    # An assignment problem: so many places for each task's own kernels, and for the rest a place of their choice.
+    places = torch.tensor(own, dtype=torch.long).repeat_interleave(quota)
+    free = likeliest[:, None].expand(-1, kernels - len(places))
+    rows, columns = linear_sum_assignment(torch.cat([p[:, places], free], 1).double().numpy(), maximize=True)
+    for kernel, place in zip(rows, columns, strict=True):
+        if place < len(places):
+            chosen[kernel] = places[place]
+    return chosen.to(probabilities.device)

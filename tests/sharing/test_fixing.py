@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixing groups: the likeliest ones, as far as every task keeps something for itself."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sfg_med.networks import SFGUNet
+from sfg_med.sharing.fixing import fixed_groups
+from sfg_med.sharing.groups import TaskGroups
+from sfg_med.sharing.kernel_groups import IDLE, KernelGroups
+from sfg_med.sharing.sampling import GroupPolicy
+
+TWO = TaskGroups.make(["ct", "seg"], "singletons")
+LATTICE = TaskGroups.make(["a", "b", "c"], "lattice")
+
+
+def likelihood(p: torch.Tensor, chosen: torch.Tensor) -> float:
+    return float(p.log().gather(-1, chosen[:, None]).sum())
+
+
+@given(st.integers(0, 10**6), st.integers(4, 6), st.sampled_from([0.0, 0.2, 0.3]))
+@settings(max_examples=25, deadline=None)
+def test_no_other_choice_that_leaves_every_task_its_part_is_likelier(seed: int, kernels: int, least: float) -> None:
+    torch.manual_seed(seed)
+    p = torch.distributions.Dirichlet(torch.full((3,), 0.5)).sample((kernels,)).double().clamp_min(1e-6)
+    chosen = fixed_groups(p, TWO, least)
+    quota = math.ceil(least * kernels)
+    own = [TWO.singleton("ct"), TWO.singleton("seg")]
+    allowed = [
+        likelihood(p, torch.tensor(choice))
+        for choice in product(range(3), repeat=kernels)
+        if all(choice.count(g) >= quota for g in own)
+    ]
+    assert all(int((chosen == g).sum()) >= quota for g in own)
+    assert likelihood(p, chosen) == pytest.approx(max(allowed), abs=1e-9)
+
+
+def test_nothing_moves_where_every_task_has_enough() -> None:
+    p = torch.distributions.Dirichlet(torch.ones(len(LATTICE))).sample((40,))
+    torch.testing.assert_close(fixed_groups(p, LATTICE, 0.0), p.argmax(-1))
+
+
+def test_too_few_kernels_are_refused() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        fixed_groups(torch.ones(3, 3) / 3, TWO, 0.6)
+
+
+def test_idle_and_fixed_kernels_stay() -> None:
+    layer = KernelGroups(8, TWO, GroupPolicy(), init="uniform")
+    layer.fix(torch.tensor([IDLE, 1, -1, -1, -1, -1, -1, -1]))
+    with torch.no_grad():
+        layer.distribution.rho[:, 1] += 3.0
+    layer.freeze(0.25)
+    assert layer.assignment[:2].tolist() == [IDLE, 1]
+    assert all(int((layer.assignment == TWO.singleton(t)).sum()) >= 2 for t in TWO.tasks)
+
+
+def test_a_task_is_not_cut_off_from_the_image() -> None:
+    """By their likeliest groups alone, the last layer's shared kernels would read nothing."""
+    torch.manual_seed(0)
+    network = SFGUNet(2, 1, {"ct": 1, "seg": 2}, channels=(8, 8), group_init="uniform").eval()
+    layers = network.sharing_layers()
+    with torch.no_grad():
+        layers["decoder.0.0.conv"].kernel_groups.distribution.rho[:, network.groups.singleton("seg")] += 3.0
+        layers["decoder.0.1.conv"].kernel_groups.distribution.rho[:, network.groups.full] += 3.0
+    x = torch.randn(1, 1, 16, 16)
+    reached = []
+    for least in (0.0, 0.125):
+        for layer in layers.values():
+            layer.kernel_groups.assignment.fill_(-1)
+        network.freeze_groups(least)
+        ct = network.split(network(x))["ct"].detach()
+        reached.append(float((ct - ct.mean()).abs().max()) > 1e-4)
+    assert reached == [False, True]
