@@ -20,7 +20,8 @@ import torch
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing.kernel_groups import FREE, IDLE
 
-# Part of a layer's fixed kernels that are in their likeliest group, above which the groups count as learned.
+# Part of a layer's fixed kernels that are in their likeliest group, from which on the groups count as learned. Some may
+# be in another one, where a task would have had too few of its own.
 AGREEMENT = 0.5
 
 
@@ -33,7 +34,7 @@ def has_posterior(network: torch.nn.Module) -> bool:
         assert groups.distribution is not None  # sharing_layers has no others
         fixed = groups.assignment >= 0
         agreeing = groups.assignment[fixed] == groups.distribution().argmax(-1)[fixed]
-        if len(agreeing) and float(agreeing.float().mean()) <= AGREEMENT:
+        if len(agreeing) and float(agreeing.float().mean()) < AGREEMENT:
             return False
     return bool(layers)
 
