@@ -23,21 +23,17 @@ def fixed_groups(probabilities: Tensor, groups: TaskGroups, least: float = 0.0) 
     Args:
         probabilities: ``(K, G)``, rows sum to 1.
         groups: the G groups.
-        least: part of the kernels that each task has for itself at least, below 1 divided by the number of tasks.
+        least: part of the kernels that each task has for itself at least, rounded up; where there are not enough
+            kernels for that, the tasks get as many each as there are.
 
     Returns:
         ``(K,)`` group indices.
-
-    Raises:
-        ValueError: if there are too few kernels for that many of each task.
     """
     p = probabilities.detach().clamp_min(EPS).log().cpu()
     likeliest, chosen = p.max(-1)
     kernels = len(p)
-    quota = math.ceil(least * kernels)
     own = [index for index, tasks in enumerate(groups.sets) if len(tasks) == 1]
-    if quota * len(own) > kernels:
-        raise ValueError(f"{kernels} kernels are too few for {quota} of each of {len(own)} tasks")
+    quota = min(math.ceil(least * kernels), kernels // max(len(own), 1))
     # An assignment problem: so many places for each task's own kernels, and for the rest a place of their choice.
     places = torch.tensor(own, dtype=torch.long).repeat_interleave(quota)
     free = likeliest[:, None].expand(-1, kernels - len(places))

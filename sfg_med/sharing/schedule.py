@@ -48,19 +48,12 @@ class GroupingSchedule:
         temperature: temperature by iteration.
         freeze_at: from this iteration on every kernel stays in its likeliest group and training goes on with the
             network that will be deployed; ``None`` never freezes.
-        learn_from: up to this iteration the probabilities stay where they start: what decides about a kernel is then
-            not the task whose loss happens to fall first.
         least: part of each layer's kernels that every task has for itself when the groups are fixed.
     """
 
     temperature: TemperatureSchedule
     freeze_at: int | None = None
-    learn_from: int = 0
     least: float = 0.0
-
-    def learns(self, iteration: int) -> bool:
-        """Whether training iteration ``iteration`` (counted from 0) moves the probabilities."""
-        return iteration >= self.learn_from and (self.freeze_at is None or iteration < self.freeze_at)
 
     def apply(self, network: Groupable, iteration: int) -> None:
         """Set the network up for training iteration ``iteration`` (counted from 0)."""

@@ -45,12 +45,12 @@ class GroupingHandler:
         torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration) * 1009 + idist.get_rank())
 
     def rest(self, engine: Engine) -> None:
-        """Leave the probabilities as they are before their time and after it.
+        """Leave the probabilities of frozen groups as they are.
 
-        The gradient of frozen ones is zero, but the optimiser's momentum would move them on, and the likeliest group of
-        some kernels would no longer be the one they are frozen in.
+        Their gradient is zero, but the optimiser's momentum would move them on, and some kernels' likeliest group would
+        no longer be the one they are frozen in.
         """
-        if not self.schedule.learns(engine.state.iteration - 1):
+        if self.schedule.freeze_at is not None and engine.state.iteration > self.schedule.freeze_at:
             for module in self.network.modules():
                 if isinstance(module, GroupDistribution):
                     module.rho.grad = None

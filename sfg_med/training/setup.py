@@ -49,7 +49,6 @@ def grouping_schedule(
     reached: float,
     freeze_at: float | None,
     rate: float | None = None,
-    learn_from: float = 0.0,
     least: float = 0.0,
 ) -> GroupingSchedule:
     """The groups' schedule from parts of the run.
@@ -61,15 +60,18 @@ def grouping_schedule(
         reached: part of the run after which the temperature is at its floor; unused if there is a rate.
         freeze_at: part of the run after which the groups are fixed; ``None`` for never.
         rate: decay of the temperature in each iteration, whatever the length of the run (the paper: 1e-5).
-        learn_from: part of the run in which the probabilities stay where they start, before they are learned.
         least: part of each layer's kernels that every task has for itself when the groups are fixed.
+
+    Raises:
+        SfgMedError: for a part below 0 or above 1/2.
     """
+    if not 0 <= least <= 0.5:
+        raise SfgMedError("least_share", "a part from 0 to 0.5", str(least), "0.125 is usual")
     if rate is None:
         temperature = TemperatureSchedule.reaching(floor, round(reached * steps), start)
     else:
         temperature = TemperatureSchedule(start, rate, floor)
-    frozen = None if freeze_at is None else round(freeze_at * steps)
-    return GroupingSchedule(temperature, frozen, round(learn_from * steps), least)
+    return GroupingSchedule(temperature, None if freeze_at is None else round(freeze_at * steps), least)
 
 
 def prepare_run(run_dir: str, spec: ModelSpec, parts: Mapping[str, Any]) -> None:

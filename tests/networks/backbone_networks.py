@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small VGGs and HighResNets, in double precision and with nothing left at zero."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -30,6 +30,23 @@ def randomise(net: MultiTaskNetwork) -> MultiTaskNetwork:
         if p.dim() == 1:
             nn.init.normal_(p, std=0.5)
     return net
+
+
+def assert_same_in_both_forms(
+    net: MultiTaskNetwork, paths: MultiTaskNetwork, x: Tensor, gradients: Callable[[nn.Module], dict[str, Tensor]]
+) -> None:
+    """Same outputs, and for the loss of each task and of all the same gradients under common names."""
+    assert net(x).abs().max() > 0.1
+    torch.testing.assert_close(net(x), paths(x), rtol=1e-9, atol=1e-9)
+    for losses in [*([t] for t in net.tasks), list(net.tasks)]:
+        for each in (net, paths):
+            each.zero_grad()
+            outputs = each.split(each(x))
+            sum((outputs[t] ** 3).sum() for t in losses).backward()
+        expected, found = gradients(paths), gradients(net)
+        assert expected.keys() == found.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def make(kind: str, tasks: Mapping[str, int], groups: str = "singletons", **options: Any) -> MultiTaskNetwork:

@@ -40,15 +40,6 @@ def build(network: str, strategy: Any, tasks: int = 2, **options: Any) -> MultiT
     return build_network(spec(network, strategy, tasks, **options))
 
 
-def randomised(net: MultiTaskNetwork) -> MultiTaskNetwork:
-    """In double precision, with random scales, shifts, slopes and biases."""
-    net = net.double()
-    for p in net.parameters():
-        if p.dim() == 1:
-            nn.init.normal_(p, std=0.5)
-    return net
-
-
 def image() -> Tensor:
     return torch.randn(2, 1, 16, 16)
 

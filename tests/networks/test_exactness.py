@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv3d, instance_norm, interpolate, leaky_relu
 
 from sfg_med.networks import SFGUNet
+from tests.networks.backbone_networks import assert_same_in_both_forms
 
 TWO = {"ct": 1, "seg": 3}
 THREE = {"a": 1, "b": 2, "c": 1}
@@ -64,17 +65,7 @@ def test_one_hot_groups_equal_the_path_form_in_output_and_gradients(
     net = make(tasks, groups, dims).eval()
     paths = as_paths(net, tasks, groups, dims).eval()
     x = image(dims)
-    assert net(x).abs().max() > 0.1
-    torch.testing.assert_close(net(x), paths(x), rtol=1e-9, atol=1e-9)
-    for losses in [*([t] for t in tasks), list(tasks)]:
-        for each in (net, paths):
-            each.zero_grad()
-            outputs = each.split(each(x))
-            sum((outputs[t] ** 3).sum() for t in losses).backward()
-        expected, found = weight_gradients(paths), weight_gradients(net)
-        assert expected.keys() == found.keys()
-        for name, gradient in expected.items():
-            torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+    assert_same_in_both_forms(net, paths, x, weight_gradients)
 
 
 @pytest.mark.parametrize(("tasks", "groups"), CASES, ids=IDS)

@@ -12,7 +12,8 @@ from sfg_med.networks import NETWORKS, MultiTaskNetwork
 from sfg_med.sharing import SharingConv, patterns
 from sfg_med.sharing.compact import CompactConv
 from sfg_med.sharing.groups import TaskGroups
-from tests.networks.strategy_networks import build, image, kernel_counts, numbers, randomised
+from tests.networks.backbone_networks import randomise
+from tests.networks.strategy_networks import build, image, kernel_counts, numbers
 
 FIXED = ("single-task", "hard-sharing", "constant-mask", "branched")
 
@@ -127,7 +128,7 @@ TREE = [[["a", "b", "c"]], [["a", "c"], ["b"]], [["a"], ["b"], ["c"]]]
 
 
 def test_a_branched_network_is_the_tree_written_by_hand() -> None:
-    net = randomised(build("SFGVGG", {"name": "branched", "tree": TREE}, 3))
+    net = randomise(build("SFGVGG", {"name": "branched", "tree": TREE}, 3))
     assert list(kernel_counts(net).values()) == [6, 18, 27]
     x = image().double()
     torch.testing.assert_close(net(x), by_hand(net, x), rtol=1e-9, atol=1e-9)

@@ -7,7 +7,8 @@ from torch import Tensor
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.networks.strategies import apply_masks
 from sfg_med.sharing import IDLE, GroupingSchedule, TemperatureSchedule
-from tests.networks.strategy_networks import build, image, kernel_counts, randomised
+from tests.networks.backbone_networks import randomise
+from tests.networks.strategy_networks import build, image, kernel_counts
 
 # --- constant p and random masks --------------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ def test_random_masks_follow_their_plan() -> None:
 
 
 def test_idle_kernels_are_read_by_none_trained_by_none_and_compacted_away() -> None:
-    net = randomised(build("SFGUNet", {"name": "sfg", "group_init": "dirichlet"}))
+    net = randomise(build("SFGUNet", {"name": "sfg", "group_init": "dirichlet"}))
     groups = {n: torch.arange(len(g)) % 4 for n, g in net.assignments().items()}
     net.set_groups({n: torch.where(g == 3, IDLE, g) for n, g in groups.items()})
     x = image().double()

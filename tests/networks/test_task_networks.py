@@ -14,7 +14,8 @@ from sfg_med.sharing import SharingConv
 from sfg_med.sharing.compact import CompactConv
 from sfg_med.sharing.cross_stitch import CrossStitch
 from sfg_med.spec import ModelSpec
-from tests.networks.strategy_networks import STAGES, TINY, build, image, numbers, randomised, spec
+from tests.networks.backbone_networks import randomise
+from tests.networks.strategy_networks import STAGES, TINY, build, image, numbers, spec
 
 # --- single tasks -----------------------------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ def test_a_cross_stitch_unit_by_hand() -> None:
 
 @pytest.mark.parametrize(("network", "tasks"), product(NETWORKS, (2, 3)))
 def test_cross_stitch_with_the_identity_is_single_task(network: str, tasks: int) -> None:
-    single = randomised(build(network, "single-task", tasks))
+    single = randomise(build(network, "single-task", tasks))
     net = build(network, {"name": "cross-stitch", "same": 1.0}, tasks).double()
     left, unknown = net.load_state_dict(single.state_dict(), strict=False)
     assert not unknown

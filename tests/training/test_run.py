@@ -123,3 +123,21 @@ def test_frozen_groups_stay_the_likeliest_ones(train_tiny: Callable[..., Path], 
         assert (fixed >= 0).all()
         assert torch.equal(fixed, states[name].argmax(-1)), name
     assert has_posterior(load_model(run / "models" / "model.safetensors").network)
+
+
+def test_every_task_keeps_kernels_of_its_own_when_groups_are_fixed(
+    train_tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = train_tiny(tmp_path / "run", steps=4, freeze_groups_at=0.5, least_share=0.4)
+    states = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["network"]
+    layers = [name for name in states if name.endswith("distribution.rho")]
+    assert layers
+    for name in layers:
+        fixed = states[name.replace("distribution.rho", "assignment")].tolist()
+        quota = min(math.ceil(0.4 * len(fixed)), len(fixed) // 2)
+        assert min(fixed.count(0), fixed.count(2)) >= quota, name  # groups: ct, ct+seg, seg
+
+
+def test_a_share_that_cannot_be_is_refused_before_the_training(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(SfgMedError, match="least_share"):
+        train_tiny(tmp_path / "run", steps=4, least_share=0.6)
