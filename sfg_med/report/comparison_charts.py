@@ -124,7 +124,7 @@ def depth_shares(shares: Mapping[str, Shares]) -> str:
     colours = dict(zip(groups, group_colours(groups), strict=True))
     across = min(3, len(shares))
     down = -(-len(shares) // across)
-    with drawing(0.8 + 3.6 * across, 0.7 + 2.3 * down, "group shares by depth") as (figure, result):
+    with drawing(11.6, 0.7 + 2.3 * down, "group shares by depth") as (figure, result):
         grid = figure.subplots(down, across, sharey=True, squeeze=False)
         for axes in grid.flat[len(shares) :]:
             axes.set_axis_off()
