@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 from sfg_med.networks.blocks import BlockStyle, PreActivationBlock, SharingBlock, scale_weights
 from sfg_med.sharing import FREE, Features, GroupPolicy, KernelGroups, PathConv, SharingConv
 from sfg_med.sharing.compact import CompactConv, compact_convolutions
+from sfg_med.sharing.fixing import Reserve
 from sfg_med.sharing.roaming import RoamingMasks
 
 LOG_VARIANCE = "_log_variance"
@@ -140,16 +141,15 @@ class MultiTaskNetwork(nn.Module, ABC):
         for name, values in assignment.items():
             layers[name].kernel_groups.fix(values)
 
-    def freeze_groups(self, least: float = 0.0) -> None:
+    def freeze_groups(self, reserve: Reserve | None = None) -> None:
         """Fix every kernel that still learns its group to its likeliest one; constant probabilities stay.
 
         Args:
-            least: part of each layer's kernels that every task has for itself (see
-                :func:`sfg_med.sharing.fixing.fixed_groups`).
+            reserve: what every task has of each layer's kernels at least; nothing by default.
         """
         for layer in self.sharing_layers().values():
             if layer.kernel_groups.learns:
-                layer.kernel_groups.freeze(least)
+                layer.kernel_groups.freeze(reserve)
 
     @property
     def groups_are_fixed(self) -> bool:

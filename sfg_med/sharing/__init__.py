@@ -6,6 +6,7 @@ from sfg_med.sharing.branching import Partition, Tree
 from sfg_med.sharing.convolution import SharingConv
 from sfg_med.sharing.distribution import GroupDistribution, entropy, initial_probabilities
 from sfg_med.sharing.features import Features, concatenate
+from sfg_med.sharing.fixing import Reserve
 from sfg_med.sharing.gradient_clusters import GradientClusters
 from sfg_med.sharing.groups import TaskGroups
 from sfg_med.sharing.kernel_groups import FREE, IDLE, InheritedGroups, KernelGroups
@@ -27,6 +28,7 @@ __all__ = [
     "KernelGroups",
     "Partition",
     "PathConv",
+    "Reserve",
     "RoamingMasks",
     "SharingConv",
     "TaskGroups",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from sfg_med.sharing.distribution import GroupDistribution, GroupInit, initial_probabilities
-from sfg_med.sharing.fixing import fixed_groups
+from sfg_med.sharing.fixing import Reserve, fixed_groups
 from sfg_med.sharing.groups import TaskGroups
 from sfg_med.sharing.sampling import GroupPolicy, membership
 
@@ -105,11 +105,11 @@ class KernelGroups(nn.Module):
             raise ValueError("this layer learns no groups, so its kernels cannot be freed")
         self.assignment.copy_(values)
 
-    def freeze(self, least: float = 0.0) -> None:
-        """Fix the kernels to their likeliest groups; ``least`` as in :func:`sfg_med.sharing.fixing.fixed_groups`."""
+    def freeze(self, reserve: Reserve | None = None) -> None:
+        """Fix the kernels to their likeliest groups, as far as every task has its reserve."""
         values, here = self.assignment.clone(), self.assignment != IDLE
         if bool((self.assignment == FREE).any()):
-            values[here] = fixed_groups(self.probabilities()[here], self.groups, least)
+            values[here] = fixed_groups(self.probabilities()[here], self.groups, reserve)
         self.fix(values)
 
     @torch.no_grad()

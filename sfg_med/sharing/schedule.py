@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from sfg_med.sharing.fixing import Reserve
 from sfg_med.sharing.sampling import GroupPolicy
 
 
@@ -15,8 +16,8 @@ class Groupable(Protocol):
 
     policy: GroupPolicy
 
-    def freeze_groups(self, least: float) -> None:
-        """Fix every kernel to its likeliest group, as far as each task keeps this part of the kernels for itself."""
+    def freeze_groups(self, reserve: Reserve) -> None:
+        """Fix every kernel to its likeliest group, as far as every task has its reserve."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class GroupingSchedule:
         temperature: temperature by iteration.
         freeze_at: from this iteration on every kernel stays in its likeliest group and training goes on with the
             network that will be deployed; ``None`` never freezes.
-        least: part of each layer's kernels that every task has for itself when the groups are fixed.
+        reserve: what every task has of each layer's kernels when the groups are fixed.
     """
 
     temperature: TemperatureSchedule
     freeze_at: int | None = None
-    least: float = 0.0
+    reserve: Reserve = field(default_factory=Reserve)
 
     def apply(self, network: Groupable, iteration: int) -> None:
         """Set the network up for training iteration ``iteration`` (counted from 0)."""
         network.policy.temperature = self.temperature(iteration)
         if self.freeze_at is not None and iteration >= self.freeze_at:
-            network.freeze_groups(self.least)
+            network.freeze_groups(self.reserve)

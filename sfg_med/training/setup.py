@@ -16,7 +16,7 @@ from sfg_med.data.splits import PARTS, choose_splits
 from sfg_med.errors import SfgMedError
 from sfg_med.model_file import load_model, save_model
 from sfg_med.networks import MultiTaskNetwork
-from sfg_med.sharing import GroupingSchedule, TemperatureSchedule
+from sfg_med.sharing import GroupingSchedule, Reserve, TemperatureSchedule
 from sfg_med.spec import ModelSpec
 from sfg_med.training.checkpoints import BEST
 from sfg_med.transforms import case_items
@@ -49,7 +49,8 @@ def grouping_schedule(
     reached: float,
     freeze_at: float | None,
     rate: float | None = None,
-    least: float = 0.0,
+    own: float = 0.0,
+    usable: float = 0.0,
 ) -> GroupingSchedule:
     """The groups' schedule from parts of the run.
 
@@ -60,18 +61,22 @@ def grouping_schedule(
         reached: part of the run after which the temperature is at its floor; unused if there is a rate.
         freeze_at: part of the run after which the groups are fixed; ``None`` for never.
         rate: decay of the temperature in each iteration, whatever the length of the run (the paper: 1e-5).
-        least: part of each layer's kernels that every task has for itself when the groups are fixed.
+        own: part of each layer's kernels that every task has for itself when the groups are fixed.
+        usable: part of each layer's kernels that every task can use then, its own and what it shares.
 
     Raises:
-        SfgMedError: for a part below 0 or above 1/2.
+        SfgMedError: for a part of its own outside 0 to 1/2, or a usable one outside 0 to 1.
     """
-    if not 0 <= least <= 0.5:
-        raise SfgMedError("least_share", "a part from 0 to 0.5", str(least), "0.125 is usual")
+    if not 0 <= own <= 0.5:
+        raise SfgMedError("least_own", "a part from 0 to 0.5", str(own), "0.125 is usual")
+    if not 0 <= usable <= 1:
+        raise SfgMedError("least_usable", "a part from 0 to 1", str(usable), "0.5 is usual")
     if rate is None:
         temperature = TemperatureSchedule.reaching(floor, round(reached * steps), start)
     else:
         temperature = TemperatureSchedule(start, rate, floor)
-    return GroupingSchedule(temperature, None if freeze_at is None else round(freeze_at * steps), least)
+    step = None if freeze_at is None else round(freeze_at * steps)
+    return GroupingSchedule(temperature, step, Reserve(own, usable))
 
 
 def prepare_run(run_dir: str, spec: ModelSpec, parts: Mapping[str, Any]) -> None:

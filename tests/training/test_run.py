@@ -114,7 +114,9 @@ def test_a_run_shorter_than_an_epoch_still_validates_and_writes_a_model(
 
 def test_frozen_groups_stay_the_likeliest_ones(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
     """The optimiser's momentum would move the probabilities on, and the model could no longer be drawn from."""
-    run = train_tiny(tmp_path / "run", steps=12, freeze_groups_at=0.5, group_learning_rate=0.5, least_share=0.0)
+    run = train_tiny(
+        tmp_path / "run", steps=12, freeze_groups_at=0.5, group_learning_rate=0.5, least_own=0.0, least_usable=0.0
+    )
     states = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["network"]
     names = [name for name in states if name.endswith("distribution.rho")]
     assert names
@@ -128,7 +130,7 @@ def test_frozen_groups_stay_the_likeliest_ones(train_tiny: Callable[..., Path], 
 def test_every_task_keeps_kernels_of_its_own_when_groups_are_fixed(
     train_tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run = train_tiny(tmp_path / "run", steps=4, freeze_groups_at=0.5, least_share=0.4)
+    run = train_tiny(tmp_path / "run", steps=4, freeze_groups_at=0.5, least_own=0.4)
     states = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["network"]
     layers = [name for name in states if name.endswith("distribution.rho")]
     assert layers
@@ -139,5 +141,6 @@ def test_every_task_keeps_kernels_of_its_own_when_groups_are_fixed(
 
 
 def test_a_share_that_cannot_be_is_refused_before_the_training(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(SfgMedError, match="least_share"):
-        train_tiny(tmp_path / "run", steps=4, least_share=0.6)
+    for name, value in (("least_own", 0.6), ("least_usable", 1.1)):
+        with pytest.raises(SfgMedError, match=name):
+            train_tiny(tmp_path / "run", steps=4, **{name: value})
