@@ -89,6 +89,12 @@ def _inline(svg: str, label: str) -> str:
     return svg.replace(INK, "currentColor").replace(RULE, "var(--line)")
 
 
+def standalone(svg: str) -> str:
+    """A chart as a file of its own, on white: there is no page whose ink it could take."""
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return svg.replace("<svg ", f'<svg {names} style="background:#fff;color:#1d2433;--line:#dfe3ea" ', 1)
+
+
 def line_chart(
     curves: Mapping[str, Curve],
     axis: str,

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from sfg_med.metrics.comparison import Interval, lower_is_better
 from sfg_med.report.charts import LINE_COLOURS, drawing, group_colours
@@ -20,7 +21,10 @@ from sfg_med.report.run_files import Shares
 
 _INK = "#010203"  # the page's own ink, see charts
 _DOT, _GOOD = "#3b8fd6", "#2c9c79"
+# Fewer strategies can all be told apart on any axis.
+SEVERAL = 5
 _MARKERS = ("o", "s", "^", "D")
+_Values = Sequence[float] | NDArray[np.float64]
 
 
 def metric_dots(comparison: Comparison, metrics: Mapping[str, str], *, name: str, across: int = 3) -> str:
@@ -44,7 +48,8 @@ def metric_dots(comparison: Comparison, metrics: Mapping[str, str], *, name: str
                 values = comparison.values(strategy, metric)
                 axes.plot(values, np.full(len(values), row), "o", color=_DOT, alpha=0.65, markersize=4.5)
             _means(axes, [summaries(comparison, metric).get(s) for s in strategies])
-            axes.set_xlim(_limits([v for s in strategies for v in comparison.values(s, metric)]))
+            axes.set_xlim(_limits({s: comparison.values(s, metric) for s in strategies}))
+            _name_those_outside(axes, [summaries(comparison, metric).get(s) for s in strategies])
             axes.set_xlabel(f"{title}, {'lower' if lower_is_better(metric) else 'higher'} is better")
             axes.xaxis.set_major_locator(MaxNLocator(5))
         _rows(grid[0, 0], strategies)
@@ -73,9 +78,16 @@ def scatter_pair(comparison: Comparison, panels: Sequence[tuple[str, str]], titl
                 axes.plot([x.mean, x.mean], _ends(y), color=colour, linewidth=0.9, alpha=0.6)
                 axes.plot([x.mean], [y.mean], marker, color=colour, markersize=7, label=strategy)
             drawn = [s for s in comparison.strategies if s in horizontal and s in vertical]
-            axes.set_xlim(_limits([v for s in drawn for v in comparison.values(s, across)]))
-            axes.set_ylim(_limits([v for s in drawn for v in comparison.values(s, up)]))
+            axes.set_xlim(_limits({s: comparison.values(s, across) for s in drawn}))
+            axes.set_ylim(_limits({s: comparison.values(s, up) for s in drawn}))
             axes.set(xlabel=titles[across], ylabel=titles[up])
+            beyond = [
+                f"{s} at {horizontal[s].mean:.3g}, {vertical[s].mean:.3g}"
+                for s in drawn
+                if not (_inside(axes.get_xlim(), horizontal[s].mean) and _inside(axes.get_ylim(), vertical[s].mean))
+            ]
+            if beyond:
+                axes.set_title(f"beyond: {'; '.join(beyond)}", fontsize=9)
             axes.xaxis.set_major_locator(MaxNLocator(5))
         handles, labels = grid[0, 0].get_legend_handles_labels()
         if handles:
@@ -101,11 +113,13 @@ def forest(found: Mapping[str, Sequence[Effect]], titles: Mapping[str, str], bas
             for place, strategy in enumerate(strategies):
                 if strategy in by_name:
                     _effect(axes, place, by_name[strategy])
-            _means(axes, [by_name[s].paired.difference if s in by_name else None for s in strategies])
-            low, high = axes.get_xlim()
+            differences = [by_name[s].paired.difference if s in by_name else None for s in strategies]
+            _means(axes, differences)
+            low, high = _limits({baseline: [0.0], **{name: list(effect.runs) for name, effect in by_name.items()}})
             better = (low, 0) if lower_is_better(metric) else (0, high)
             axes.axvspan(*better, color=_GOOD, alpha=0.1, linewidth=0)
             axes.set_xlim(low, high)
+            _name_those_outside(axes, differences)
             axes.set_xlabel(f"difference in {titles[metric]}")
             axes.xaxis.set_major_locator(MaxNLocator(5))
             if not all(math.isnan(effect.paired.p) for effect in row):
@@ -173,13 +187,46 @@ def _means(axes: Axes, intervals: Sequence[Interval | None]) -> None:
         axes.plot([interval.mean], [place], "|", color=_INK, markersize=11, markeredgewidth=2)
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis that the runs settle: with two or three runs an interval can be many times wider."""
-    if not values:
+def _limits(values: Mapping[str, _Values]) -> tuple[float, float]:
+    """Limits of an axis, from the strategies' runs: with two or three runs an interval can be many times wider.
+
+    Of several strategies the one whose mean is so far off that the others would share less than half of the axis stays
+    outside.
+    """
+    known = {name: row for name, row in values.items() if len(row)}
+    if not known:
         return 0.0, 1.0
-    low, high = min(values), max(values)
+    if len(known) >= SEVERAL:
+        centre = float(np.median([v for row in known.values() for v in row]))
+        farthest = max(known, key=lambda name: abs(float(np.mean(known[name])) - centre))
+        others = {name: row for name, row in known.items() if name != farthest}
+        if _range(others) < 0.5 * _range(known):
+            known = others
+    low, high = (end(v for row in known.values() for v in row) for end in (min, max))
     margin = 0.25 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
+
+
+def _range(values: Mapping[str, _Values]) -> float:
+    flat = [v for row in values.values() for v in row]
+    return max(flat) - min(flat)
+
+
+def _inside(limits: tuple[float, float], value: float) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def _name_those_outside(axes: Axes, intervals: Sequence[Interval | None]) -> None:
+    """Write the mean at the edge of the axis in the row of a strategy that lies beyond it."""
+    low, high = axes.get_xlim()
+    for place, interval in enumerate(intervals):
+        if interval is None or math.isnan(interval.mean) or _inside((low, high), interval.mean):
+            continue
+        right = interval.mean > high
+        text = f"{interval.mean:.3g} \u2192" if right else f"\u2190 {interval.mean:.3g}"
+        edge = 0.985 if right else 0.015
+        where = axes.get_yaxis_transform()
+        axes.text(edge, place, text, transform=where, va="center", ha="right" if right else "left", fontsize=9)
 
 
 def _ends(interval: Interval) -> list[float]:

@@ -16,6 +16,7 @@ from sfg_med import __version__
 from sfg_med.data.atomic import write_text
 from sfg_med.errors import SfgMedError
 from sfg_med.report import comparison_charts as charts
+from sfg_med.report.charts import standalone
 from sfg_med.report.comparison_analysis import Effect, clear_best, effects, gains, summaries
 from sfg_med.report.comparison_conditions import condition_rows, own_settings
 from sfg_med.report.comparison_data import Comparison, FinishedRun, read_comparison, write_table
@@ -24,8 +25,6 @@ from sfg_med.report.html import render
 from sfg_med.report.run_files import GROUPS, Shares, read_shares
 
 PAGE, TABLE, FIGURES = "index.html", "results.csv", "figures"
-# Needed by a picture in a file of its own; inside a page they are understood.
-NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 COST_TITLES = {"parameters": "parameters (million)", "gflops": "arithmetic (GFLOP a pass)", "seconds": "training (min)"}
 
 
@@ -95,7 +94,7 @@ def write_comparison(out: Path, options: Options, planned: Iterable[tuple[str, i
     }
     for name, svg in figures.items():
         if svg is not None:
-            write_text(out / FIGURES / f"{name}.svg", str(svg).replace("<svg ", f"<svg {NAMESPACES} ", 1))
+            write_text(out / FIGURES / f"{name}.svg", standalone(str(svg)))
     return render(
         "comparison.html.j2",
         out / PAGE,

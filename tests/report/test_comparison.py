@@ -169,6 +169,16 @@ def test_shares_by_depth_are_drawn_where_layers_differ(out, self_contained):
     assert "hard-sharing (mean" not in words
 
 
+def test_a_strategy_far_off_stands_at_the_edge_with_its_number(out, self_contained):
+    assert "\u2192" not in self_contained(write_comparison(out, OPTIONS).read_text()).words
+    for name, errors in {"mtan": [41, 42, 43], "constant-p": [640, 641, 642]}.items():
+        add_run(out, name, 0, errors)
+    words = self_contained(write_comparison(out, OPTIONS).read_text()).words
+    assert "641 \u2192" in words  # its MAE among the others'
+    assert "599 \u2192" in words  # its difference from hard sharing
+    assert "beyond: constant-p at 641, -5.41" in words
+
+
 def test_conditions_and_own_settings_are_in_words(out, self_contained):
     conditions = {"steps": 9, "patch_size": [64, 64, 48], "network": {"name": "SFGUNet", "channels": [4, 8]}}
     conditions |= {
