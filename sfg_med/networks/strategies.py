@@ -57,14 +57,15 @@ def constant_mask(backbone: Backbone, shares: Mapping[str, float] | None = None)
     return _fixed(backbone, patterns.constant_mask(*_sizes(backbone), shares))
 
 
-def constant_p(backbone: Backbone, p: Any = "uniform") -> MultiTaskNetwork:
+def constant_p(backbone: Backbone, p: Any = "uniform", hard: bool = True) -> MultiTaskNetwork:
     """Groups are drawn at every step, in training and at test, from probabilities that are not learned.
 
     Args:
         backbone: the backbone.
         p: the probabilities, see :func:`sfg_med.sharing.initial_probabilities`.
+        hard: draw one group for each kernel, not a mixture of groups (:class:`sfg_med.sharing.GroupPolicy`).
     """
-    network = backbone(group_init=p, policy={"mode": "gumbel", "eval_mode": "gumbel", "hard": True})
+    network = backbone(group_init=p, policy={"mode": "gumbel", "eval_mode": "gumbel", "hard": hard})
     _stop_learning(network)
     return network
 

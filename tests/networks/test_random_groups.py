@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Groups drawn from constant probabilities, random masks, and kernels without a group."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -36,6 +37,15 @@ def test_constant_p_is_drawn_to_the_end_and_never_learned() -> None:
         assert not torch.equal(net.train(mode)(x), net(x)), "another draw at each pass"
     given = build("SFGVGG", {"name": "constant-p", "p": [0.7, 0.2, 0.1]}).group_probabilities()
     assert all(torch.allclose(p, torch.tensor([0.7, 0.2, 0.1])) for p in given.values())
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_draws_of_constant_p_are_groups_or_mixtures(hard) -> None:
+    net = build("SFGVGG", {"name": "constant-p", "hard": hard}).eval()
+    for layer in net.sharing_layers().values():
+        membership = layer.kernel_groups(1)
+        assert torch.allclose(membership.sum(-1), torch.ones(len(membership)))
+        assert torch.equal(membership, membership.round()) == hard
 
 
 def test_random_masks_follow_their_plan() -> None:
