@@ -47,9 +47,11 @@ def metric_dots(comparison: Comparison, metrics: Mapping[str, str], *, name: str
             for row, strategy in enumerate(strategies):
                 values = comparison.values(strategy, metric)
                 axes.plot(values, np.full(len(values), row), "o", color=_DOT, alpha=0.65, markersize=4.5)
-            _means(axes, [summaries(comparison, metric).get(s) for s in strategies])
+            found = summaries(comparison, metric)
+            means = [found.get(s) for s in strategies]
+            _means(axes, means)
             axes.set_xlim(_limits({s: comparison.values(s, metric) for s in strategies}))
-            _name_those_outside(axes, [summaries(comparison, metric).get(s) for s in strategies])
+            _name_those_outside(axes, means)
             axes.set_xlabel(f"{title}, {'lower' if lower_is_better(metric) else 'higher'} is better")
             axes.xaxis.set_major_locator(MaxNLocator(5))
         _rows(grid[0, 0], strategies)
@@ -115,7 +117,7 @@ def forest(found: Mapping[str, Sequence[Effect]], titles: Mapping[str, str], bas
                     _effect(axes, place, by_name[strategy])
             differences = [by_name[s].paired.difference if s in by_name else None for s in strategies]
             _means(axes, differences)
-            low, high = _limits({baseline: [0.0], **{name: list(effect.runs) for name, effect in by_name.items()}})
+            low, high = _limits({baseline: [0.0], **{name: _reach(effect) for name, effect in by_name.items()}})
             better = (low, 0) if lower_is_better(metric) else (0, high)
             axes.axvspan(*better, color=_GOOD, alpha=0.1, linewidth=0)
             axes.set_xlim(low, high)
@@ -205,6 +207,11 @@ def _limits(values: Mapping[str, _Values]) -> tuple[float, float]:
     low, high = (end(v for row in known.values() for v in row) for end in (min, max))
     margin = 0.25 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
+
+
+def _reach(effect: Effect) -> list[float]:
+    """An effect's runs and the ends of its interval, which a forest has to show."""
+    return [v for v in (*effect.runs, effect.paired.difference.low, effect.paired.difference.high) if math.isfinite(v)]
 
 
 def _range(values: Mapping[str, _Values]) -> float:
