@@ -9,11 +9,13 @@ from typing import Any
 
 import typer
 
+from sfg_med.allocator import tune_allocator
 from sfg_med.errors import SfgMedError
 
 
 def run_command(main: Callable[..., Any]) -> None:
     """Run a typer function with the arguments of the command line."""
+    tune_allocator()
     try:
         typer.run(main)
     except SfgMedError as error:

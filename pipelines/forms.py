@@ -10,7 +10,6 @@ varies from draw to draw, and whether both forms agree on it. Quality and learne
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from pipelines.benchmark_settings import peak_bytes
 from pipelines.command import run_command
 from sfg_med.data.atomic import write_json
 from sfg_med.errors import SfgMedError
@@ -148,14 +148,13 @@ def _measure(
             seconds.append(time.perf_counter() - start)
             losses.append(value.item())
             gradients.append(torch.cat([g.flatten() for rho in learned if (g := rho.grad) is not None]).numpy())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     first = slice(WARM_UP, None)
     np.savez(
         out,
         gradients=np.stack(gradients[first]).reshape(batches, draws, -1),
         losses=np.array(losses[first]).reshape(batches, draws),
         seconds=np.array(seconds[first]),
-        peak_bytes=peak,
+        peak_bytes=peak_bytes(),
         hash=sum(float(m.weight.detach().double().abs().sum()) for m in layers),
     )
 

@@ -51,6 +51,7 @@ def save_model(
     compact: bool = False,
     task: str | None = None,
     provenance: Mapping[str, Any],
+    checks: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model file in one step.
 
@@ -61,6 +62,7 @@ def save_model(
         compact: store the compact form, whose groups are fixed.
         task: of the compact form, keep this task only.
         provenance: how it was made; plain JSON types.
+        checks: what was measured of it, such as the difference that bf16 makes; plain JSON types.
     """
     assignment = {name: groups.tolist() for name, groups in network.assignments().items()}
     stored = network.compact(task) if compact else network
@@ -72,6 +74,7 @@ def save_model(
         "task": task,
         "assignment": assignment if compact else None,
         "provenance": dict(provenance),
+        "checks": dict(checks or {}),
     }
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in stored.state_dict().items()}
     with atomic_path(Path(path)) as temporary:

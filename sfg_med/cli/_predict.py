@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,11 +54,13 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
         "labels_from",
         "groups",
         "entropy_parts",
+        "whole_image",
     )
     loaded = load_model(model)
     predictor = Predictor(loaded, **{name: options[name] for name in names})
     jobs = find_jobs(source, output, loaded.spec)
     part = (options["part_id"], options["num_parts"])
+    ready = time.perf_counter()
     with terminal.progress(len(jobs[part[0] :: part[1]])) as advance, _sigterm_as_interrupt():
         result = run_cases(
             predictor,
@@ -69,7 +72,7 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
             progress=advance,
         )
     page = None if result.interrupted else _write_page(output)
-    terminal.summary(result, output, page)
+    terminal.summary(result, output, page, ready)
     if result.interrupted:
         return INTERRUPTED
     return 1 if result.failures else 0
@@ -80,10 +83,12 @@ class Terminal:
     """Talks to the user: a bar while it works, a table at the end.
 
     Args:
+        called: when the command was called, by ``time.perf_counter``.
         as_json: the summary is JSON on stdout, for scripts.
         quiet: nothing but failures.
     """
 
+    called: float
     as_json: bool = False
     quiet: bool = False
 
@@ -97,13 +102,15 @@ class Terminal:
             task = bar.add_task("predicting", total=total)
             yield lambda record: bar.update(task, advance=1, description=record["case"][-40:])
 
-    def summary(self, result: RunResult, output: Path, page: Path | None) -> None:
-        """Counts, time, and one line for each failure."""
+    def summary(self, result: RunResult, output: Path, page: Path | None, ready: float) -> None:
+        """Counts, time, and one line for each failure; ``ready`` is when the first case could begin."""
         for record in result.failures:
             typer.echo(f"failed: {record['case']}: {record['error']}", err=True)
         if result.interrupted:
             typer.echo("interrupted: the same call goes on with the cases that are left", err=True)
-        facts = _facts(result, output, page)
+        now = time.perf_counter()
+        times = {"start_up_seconds": round(ready - self.called, 2), "seconds": round(now - self.called, 2)}
+        facts = {**times, **_facts(result, output, page)}
         if self.as_json:
             typer.echo(json.dumps(facts))
         elif not self.quiet:
@@ -129,7 +136,8 @@ def _facts(result: RunResult, output: Path, page: Path | None) -> dict[str, Any]
 
 def _table(facts: dict[str, Any]) -> Table:
     table = Table(title="sfg-med predict", show_header=False, title_justify="left")
-    for name in ("done", "skipped", "failed", "flagged", "seconds_per_case", "output", "qc"):
+    names = ("done", "skipped", "failed", "flagged", "start_up_seconds", "seconds_per_case", "seconds", "output", "qc")
+    for name in names:
         if facts[name] is not None:
             table.add_row(name.replace("_", " "), str(facts[name]))
     return table

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ _LABELS = typer.Option(help="With --samples: mean (of the probabilities) or mode
 _GROUPS = typer.Option(
     help="Groups of one pass: argmax (likeliest), mean (all, by probability), draw (one draw); model: its own rule."
 )
+_WHOLE = typer.Option("--whole-image", help="Compute air, too, not only the box around the patient.")
 _PARTS = typer.Option("--entropy-parts", help="With --samples: also write both parts of the entropy.")
 
 _DEMONSTRATION = (
@@ -40,6 +42,7 @@ def command(
     labels_from: Annotated[str, _LABELS] = "mean",
     groups: Annotated[str, _GROUPS] = "model",
     entropy_parts: Annotated[bool, _PARTS] = False,
+    whole_image: Annotated[bool, _WHOLE] = False,
     overlap: Annotated[float, typer.Option(min=0.0, max=0.95, help="Part that sliding windows share.")] = 0.5,
     sw_batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
@@ -50,8 +53,13 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
 ) -> None:
     """Predict synthetic CT and organs for one MR or a cohort. For research only, not for clinical use."""
+    called = time.perf_counter()
     names = {"source": "input", "as_json": "json"}
-    options = {names.get(k, k): str(v) if isinstance(v, Path) else v for k, v in locals().items() if k != "names"}
+    options = {
+        names.get(k, k): str(v) if isinstance(v, Path) else v
+        for k, v in locals().items()
+        if k not in ("names", "called")
+    }
     from sfg_med.inference.model_path import demonstration_model, find_model
 
     model_file = find_model(model)  # before torch is imported: a wrong path should not take seconds to say
@@ -61,4 +69,4 @@ def command(
 
     if part_id >= num_parts:
         raise typer.BadParameter(f"{part_id} is not below --num-parts {num_parts}", param_hint="--part-id")
-    raise typer.Exit(predict(source, output, model_file, options, Terminal(as_json=as_json, quiet=quiet)))
+    raise typer.Exit(predict(source, output, model_file, options, Terminal(called, as_json=as_json, quiet=quiet)))

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predict one case of a run: its files and its record in the manifest."""
+"""One case of a run: its files and its record in the manifest."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from sfg_med.data.atomic import remove_leftovers
-from sfg_med.data.volumes import read_volume, write_volume
+from sfg_med.data.volumes import Volume, read_volume, write_volume
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import Job, output_files
 from sfg_med.inference.manifest import Record, now
 from sfg_med.inference.measures import measure
+from sfg_med.inference.passes import Passes
 from sfg_med.inference.prediction import Prediction
-from sfg_med.inference.predictor import Predictor
+from sfg_med.inference.predictor import Predictor, Prepared
 from sfg_med.spec import ImageTask
 
 logger = logging.getLogger(__name__)
@@ -45,28 +48,81 @@ def new_record(job: Job, predictor: Predictor) -> Record:
     }
 
 
-def predict_case(predictor: Predictor, job: Job, output: Path) -> Record:
-    """Read, predict, write and measure; whatever goes wrong ends in the record's ``error``, in one line.
+class CaseWork:
+    """A case on its way through a run, in three steps that may be done in different threads, one after the other.
+
+    Whatever goes wrong ends in the record's ``error``, in one line, and the steps that follow do nothing. The record's
+    ``seconds`` are those of the three steps, without the waiting between them.
 
     Args:
         predictor: the loaded model.
         job: the case.
         output: the output folder.
     """
-    record = new_record(job, predictor)
-    start = time.perf_counter()
-    if not job.error:
+
+    def __init__(self, predictor: Predictor, job: Job, output: Path) -> None:
+        self.predictor, self.job, self.output = predictor, job, output
+        self.record = new_record(job, predictor)
+        self._seconds = 0.0
+        self._volume: Volume | None = None
+        self._prepared: Prepared | None = None
+        self._passes: Passes | None = None
+
+    def read(self) -> CaseWork:
+        """Read the image and bring it to the network's grid."""
+        if self.job.error:
+            return self
+        with self._step():
+            self._volume = read_volume(self.job.source, role=self.predictor.spec.input_name.upper())
+            self._prepared = self.predictor.prepare(self._volume)
+        return self
+
+    def compute(self) -> CaseWork:
+        """Run the network."""
+        with self._step():
+            if self._prepared is not None:
+                self._passes = self.predictor.run(self._prepared, case=self.job.case)
+        return self
+
+    def write(self) -> Record:
+        """Bring the results to the grid of the input, write and measure them.
+
+        Returns:
+            The case's record.
+        """
+        with self._step():
+            if self._passes is not None and self._prepared is not None and self._volume is not None:
+                prediction = self.predictor.finish(self._passes, self._prepared)
+                self._passes = self._prepared = None
+                self._write(prediction, self._volume)
+                self.record["status"] = "done"
+        self._volume = self._prepared = self._passes = None
+        self.record["seconds"] = round(self._seconds, 3)
+        self.record["finished"] = now()
+        return self.record
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        start = time.perf_counter()
         try:
-            _predict(predictor, job, output, record)
-            record["status"] = "done"
-        except SfgMedError as error:
-            record["error"] = str(error)
+            yield
         except Exception as error:  # one broken case never stops the others
-            logger.debug("case %s", job.case, exc_info=True)
-            record["error"] = str(_explain(job, error))
-    record["seconds"] = round(time.perf_counter() - start, 3)
-    record["finished"] = now()
-    return record
+            logger.debug("case %s", self.job.case, exc_info=True)
+            self._volume = self._prepared = self._passes = None
+            self.record["error"] = str(error if isinstance(error, SfgMedError) else _explain(self.job, error))
+        self._seconds += time.perf_counter() - start
+
+    def _write(self, prediction: Prediction, volume: Volume) -> None:
+        files = _files(self.predictor, self.job)
+        for file in files.values():  # a case is either all of one run or unfinished
+            remove_leftovers(self.output / file)
+            (self.output / file).unlink(missing_ok=True)
+        written = {}
+        for key, array in _arrays(self.predictor, prediction).items():
+            written[key] = array
+            write_volume(self.output / files[key], array, volume, array.dtype, f"sfg_med {key}, not for clinical use")
+        self.record["measures"], self.record["flags"] = measure(self.predictor.spec, written, volume)
+        self.record["files"] = files
 
 
 def finished_record(predictor: Predictor, job: Job, output: Path, former: Record | None) -> Record | None:
@@ -87,21 +143,6 @@ def finished_record(predictor: Predictor, job: Job, output: Path, former: Record
     except SfgMedError:
         return None
     return {**record, "status": "done", "skipped": True, "files": files}
-
-
-def _predict(predictor: Predictor, job: Job, output: Path, record: Record) -> None:
-    volume = read_volume(job.source, role=predictor.spec.input_name.upper())
-    prediction = predictor.predict(volume, case=job.case)
-    files = _files(predictor, job)
-    for file in files.values():  # a case is either all of one run or unfinished
-        remove_leftovers(output / file)
-        (output / file).unlink(missing_ok=True)
-    written = {}
-    for key, array in _arrays(predictor, prediction).items():
-        written[key] = array
-        write_volume(output / files[key], array, volume, array.dtype, f"sfg_med {key}, not for clinical use")
-    record["measures"], record["flags"] = measure(predictor.spec, written, volume)
-    record["files"] = files
 
 
 def _files(predictor: Predictor, job: Job) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,49 @@ import torch
 from torch import Tensor
 
 from sfg_med.data.atomic import atomic_path
+from sfg_med.data.cases import Case
+from sfg_med.devices import choose_device, choose_precision
 from sfg_med.errors import SfgMedError
+from sfg_med.inference.difference import Difference, compare_predictions
+from sfg_med.inference.predictor import Predictor
 from sfg_med.model_file import LoadedModel, load_model, save_model
 from sfg_med.networks import MultiTaskNetwork
+from sfg_med.networks.cost import network_cost
 
 # Largest difference to the original's output, as a part of its largest value.
 TOLERANCE = 1e-4
 Program = Callable[[Tensor], Tensor]
 
 
-def export_model(model: LoadedModel, path: Path, kind: str, task: str | None = None) -> float:
+@dataclass(frozen=True)
+class Exported:
+    """What became of a model.
+
+    Args:
+        difference: largest difference of the file's output to that of the network it was made from, on a random window,
+            relative to its largest value.
+        parameters: of the exported form, and of the compact form of all tasks.
+        gflop: arithmetic of a window, of the same two.
+        moved: kernels that changed sides so that the groups' sizes suit processors.
+        kernels: all kernels with groups.
+        checks: name of a change (``rounding``, ``bf16``) to what it costs, where cases were given.
+    """
+
+    difference: float
+    parameters: tuple[int, int]
+    gflop: tuple[float, float]
+    moved: int
+    kernels: int
+    checks: dict[str, Difference]
+
+
+def export_model(
+    model: LoadedModel, path: Path, kind: str, task: str | None = None, cases: Sequence[Case] = ()
+) -> Exported:
     """Write a model in another form.
+
+    With cases at hand group sizes are rounded to what processors like, if the predictions stay what they are
+    (:attr:`Difference.accepted`), and it is measured what bf16 changes.
 
     Args:
         model: the model.
@@ -31,38 +64,64 @@ def export_model(model: LoadedModel, path: Path, kind: str, task: str | None = N
         kind: ``"compact"`` (an sfg-med model file), ``"pt2"`` (torch.export), ``"onnx"`` or ``"torchscript"``; all
             but the first take windows of ``spec.patch_size``.
         task: keep one task only.
+        cases: to measure on, such as the validation cases.
 
     Returns:
-        Largest difference to the original's output on a random window, relative to its largest value.
+        What was done.
 
     Raises:
         SfgMedError: for an unknown form or task, a missing package, or a result that differs.
     """
     if kind not in FORMATS:
         raise SfgMedError("--format", " or ".join(FORMATS), repr(kind), "choose one of them")
-    network = model.network
-    if task is not None and task not in network.tasks:
-        raise SfgMedError("--task", " or ".join(network.tasks), repr(task), "choose one of them")
+    if task is not None and task not in model.network.tasks:
+        raise SfgMedError("--task", " or ".join(model.network.tasks), repr(task), "choose one of them")
     if kind == "compact" and model.metadata.get("compact"):
         raise SfgMedError(model.path, "a trained model", "one that is compact already", "use it, or another --format")
+    checks: dict[str, Difference] = {}
+    moved = 0
     try:
-        compact = network.compact(task)
+        if cases:
+            model, moved = _rounded(model, cases, checks)
+            if choose_precision("auto", choose_device("cpu")) == "bf16":
+                checks["bf16"] = compare_predictions(_predictor(model), _predictor(model, "bf16"), cases)
+        whole, compact = model.network.compact(), model.network.compact(task)
     except ValueError as error:
         raise SfgMedError(model.path, "a network that has a compact form", str(error), "see above") from error
-    channels = network.example_input().shape[1]
-    example = torch.randn(1, channels, *model.spec.patch_size, generator=torch.Generator().manual_seed(0))
+    channels = model.network.example_input().shape[1]
+    shape = (1, channels, *model.spec.patch_size)
+    example = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), atomic_path(path) as temporary:
-        expected = _likeliest(network)(example)
+        expected = _likeliest(model.network)(example)
         if task is not None:
-            expected = network.split(expected)[task]
-        program = FORMATS[kind](model, compact, example, temporary, task)
+            expected = model.network.split(expected)[task]
+        made = Making(model, compact, example, temporary, task, {k: v.to_dict() for k, v in checks.items()})
+        program = FORMATS[kind](made)
         difference = ((program(example) - expected).abs().max() / expected.abs().max()).item()
         if not difference <= TOLERANCE:
             found = f"a relative difference of {difference:.1e}"
             raise SfgMedError(
                 path, f"the output of the original to {TOLERANCE:.0e}", found, "report this; nothing was kept"
             )
-    return difference
+    costs = [network_cost(network, shape) for network in (compact, whole)]
+    kernels = sum(len(a) for a in model.network.assignments().values())
+    parameters, gflop = zip(*costs, strict=True)
+    return Exported(difference, parameters, gflop, moved, kernels, checks)
+
+
+def _rounded(model: LoadedModel, cases: Sequence[Case], checks: dict[str, Difference]) -> tuple[LoadedModel, int]:
+    """The model with rounded group sizes, if that leaves its predictions as they are."""
+    network = copy.deepcopy(model.network)
+    moved = network.round_groups()
+    if not moved:
+        return model, 0
+    rounded = replace(model, network=network)
+    checks["rounding"] = compare_predictions(_predictor(model), _predictor(rounded), cases)
+    return (rounded, moved) if checks["rounding"].accepted else (model, 0)
+
+
+def _predictor(model: LoadedModel, precision: str = "fp32") -> Predictor:
+    return Predictor(replace(model, network=model.network.compact()), device="cpu", precision=precision)
 
 
 def _likeliest(network: MultiTaskNetwork) -> MultiTaskNetwork:
@@ -72,25 +131,38 @@ def _likeliest(network: MultiTaskNetwork) -> MultiTaskNetwork:
     return decided
 
 
-def _compact(model: LoadedModel, _: MultiTaskNetwork, __: Tensor, path: Path, task: str | None) -> Program:
-    provenance = model.metadata["provenance"]
-    save_model(path, model.network, model.spec, compact=True, task=task, provenance=provenance)
-    return load_model(path).network
+@dataclass(frozen=True)
+class Making:
+    """All that writing a form needs: the model, its compact network, an input, the file, the task, the checks."""
+
+    model: LoadedModel
+    network: MultiTaskNetwork
+    example: Tensor
+    path: Path
+    task: str | None
+    checks: dict[str, Any]
 
 
-def _pt2(_: LoadedModel, network: MultiTaskNetwork, example: Tensor, path: Path, __: str | None) -> Program:
-    torch.export.save(torch.export.export(network, (example,)), path)
-    return torch.export.load(path).module()
+def _compact(made: Making) -> Program:
+    model, provenance = made.model, made.model.metadata["provenance"]
+    options: dict[str, Any] = {"task": made.task, "provenance": provenance, "checks": made.checks}
+    save_model(made.path, model.network, model.spec, compact=True, **options)
+    return load_model(made.path).network
 
 
-def _torchscript(_: LoadedModel, network: MultiTaskNetwork, example: Tensor, path: Path, __: str | None) -> Program:
+def _pt2(made: Making) -> Program:
+    torch.export.save(torch.export.export(made.network, (made.example,)), made.path)
+    return torch.export.load(made.path).module()
+
+
+def _torchscript(made: Making) -> Program:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, and MONAI Deploy still wants it
-        torch.jit.save(torch.jit.trace(network, example), path)
-        return torch.jit.load(path)
+        torch.jit.save(torch.jit.trace(made.network, made.example), made.path)
+        return torch.jit.load(made.path)
 
 
-def _onnx(_: LoadedModel, network: MultiTaskNetwork, example: Tensor, path: Path, __: str | None) -> Program:
+def _onnx(made: Making) -> Program:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
@@ -100,10 +172,15 @@ def _onnx(_: LoadedModel, network: MultiTaskNetwork, example: Tensor, path: Path
         ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(network, (example,), path, dynamo=True, external_data=False, verbose=False)
-    session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        torch.onnx.export(made.network, (made.example,), made.path, dynamo=True, external_data=False, verbose=False)
+    session: Any = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
 
 
-FORMATS = {"compact": _compact, "pt2": _pt2, "onnx": _onnx, "torchscript": _torchscript}
+FORMATS: dict[str, Callable[[Making], Program]] = {
+    "compact": _compact,
+    "pt2": _pt2,
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+}

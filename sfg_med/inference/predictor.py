@@ -6,18 +6,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
+from numpy.typing import NDArray
 
+from sfg_med.allocator import tune_allocator
 from sfg_med.data.volumes import Volume
 from sfg_med.devices import autocast, choose_device, choose_precision
 from sfg_med.errors import SfgMedError
+from sfg_med.inference.body import Box, air, body_box, whole
 from sfg_med.inference.native_grid import NativeGrid
-from sfg_med.inference.passes import average_passes
+from sfg_med.inference.passes import Passes, average_passes
 from sfg_med.inference.posterior import drawn_groups, has_posterior, likeliest_groups, mean_groups
 from sfg_med.inference.prediction import Prediction, restore
 from sfg_med.networks import MultiTaskNetwork
@@ -29,13 +33,31 @@ if TYPE_CHECKING:
 GROUPS = ("model", "argmax", "mean", "draw")
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A case on the network's grid.
+
+    Args:
+        image: (1, X', Y', Z') float32, normalised.
+        affine: (4, 4) of the network's grid, to RAS millimetres.
+        grid: the input's grid.
+        body: box of the image that holds the patient.
+    """
+
+    image: torch.Tensor
+    affine: NDArray[np.float64]
+    grid: NativeGrid
+    body: Box
+
+
 class Predictor:
     """Applies a model to volumes of any orientation, voxel size and shape.
 
     Args:
         model: network and specification.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (bf16 where the hardware has it), ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto`` (bf16 where the hardware has it, unless ``sfg-med export`` found that it changes the model's
+            predictions), ``fp32``, ``bf16`` or ``fp16``.
         overlap: part of the sliding window, 0 to below 1, that neighbours share.
         sw_batch_size: windows computed at once.
         samples: draws of the kernels' groups. With one, a stochastic network runs in its deterministic mode.
@@ -46,6 +68,8 @@ class Predictor:
             one it is fixed in), ``mean`` all of them by their probabilities, ``draw`` one draw; ``model`` is the
             network's own rule, ``argmax`` unless its policy says otherwise. Several samples are always draws.
         entropy_parts: split the entropy of organs, too, into what the passes disagree about and what each is unsure of.
+        whole_image: visit air, too; otherwise only windows of the box around the patient are computed, and there is air
+            elsewhere.
         details: also return class probabilities, and for one pass the standard deviation that the network predicts.
 
     Raises:
@@ -69,14 +93,19 @@ class Predictor:
         labels_from: str = "mean",
         groups: str = "model",
         entropy_parts: bool = False,
+        whole_image: bool = False,
         details: bool = False,
     ) -> None:
+        tune_allocator()
         self.model = model
         self.spec = model.spec
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
+        if precision == "auto" and not model.metadata.get("checks", {}).get("bf16", {}).get("accepted", True):
+            self.precision = "fp32"  # what sfg-med export has measured
         self.samples, self.seed, self.labels_from = samples, seed, labels_from
         self.entropy_parts, self.details = entropy_parts, details
+        self.whole_image = whole_image
         self.groups = self._groups_rule(groups)
         self._check(overlap, sw_batch_size)
         self.network = model.network.eval().to(self.device)
@@ -92,18 +121,45 @@ class Predictor:
         Returns:
             Volumes in the grid of the input.
         """
+        prepared = self.prepare(volume)
+        return self.finish(self.run(prepared, case=case), prepared)
+
+    @torch.no_grad()
+    def prepare(self, volume: Volume) -> Prepared:
+        """The first of three steps, which may run for several cases at a time: what the network sees.
+
+        Raises:
+            SfgMedError: for an image that is too small.
+        """
         self._check_size(volume)
-        with torch.no_grad():
-            prepared = network_input(_as_tensor(volume), self.spec)
-            work_affine = np.asarray(prepared.affine, np.float64)
-            network_image = prepared.as_tensor().to(self.device)[None]
-            del prepared
-            vote = self.labels_from == "mode"
-            outputs = self._outputs(network_image, case)
-            passes = average_passes(outputs, self.spec, vote=vote, entropy_parts=self.entropy_parts)
-            del network_image, outputs
-            x, y, z = volume.array.shape
-            return restore(passes, self.spec, work_affine, NativeGrid(volume.affine, (x, y, z)), details=self.details)
+        image = network_input(_as_tensor(volume), self.spec)
+        x, y, z = volume.array.shape
+        grid = NativeGrid(volume.affine, (x, y, z))
+        voxels = image.as_tensor()
+        box = whole(voxels) if self.whole_image else body_box(voxels, self.spec.spacing_mm, self.spec.patch_size)
+        return Prepared(voxels, np.asarray(image.affine, np.float64), grid, box)
+
+    @torch.no_grad()
+    def run(self, prepared: Prepared, *, case: str = "") -> Passes:
+        """The second step: all passes of the network over a prepared case."""
+        image = prepared.image[(slice(None), *prepared.body)].to(self.device)[None]
+        outputs = (self._in_place(output, prepared) for output in self._outputs(image, case))
+        vote = self.labels_from == "mode"
+        return average_passes(outputs, self.spec, vote=vote, entropy_parts=self.entropy_parts)
+
+    @torch.no_grad()
+    def finish(self, passes: Passes, prepared: Prepared) -> Prediction:
+        """The last step: back to the grid of the input. Takes ``passes`` apart."""
+        return restore(passes, self.spec, prepared.affine, prepared.grid, details=self.details)
+
+    def _in_place(self, output: torch.Tensor, prepared: Prepared) -> torch.Tensor:
+        """The output for the whole image: around the patient there is air."""
+        shape = prepared.image.shape[1:]
+        if output.shape[1:] == shape:
+            return output
+        everywhere = air(self.spec, len(output)).to(output)[:, None, None, None].repeat(1, *shape)
+        everywhere[(slice(None), *prepared.body)] = output
+        return everywhere
 
     def _outputs(self, image: torch.Tensor, case: str) -> Iterator[torch.Tensor]:
         generator = torch.Generator(device="cpu").manual_seed(_case_seed(self.seed, case))

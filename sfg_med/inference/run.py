@@ -15,10 +15,11 @@ import torch
 from sfg_med import __version__
 from sfg_med.devices import describe_device
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.case import finished_record, predict_case
+from sfg_med.inference.case import CaseWork, finished_record
 from sfg_med.inference.inputs import Job
 from sfg_med.inference.manifest import Manifest, Record
 from sfg_med.inference.measures import measure_columns
+from sfg_med.inference.overlap import overlap
 from sfg_med.inference.predictor import Predictor
 
 
@@ -80,15 +81,17 @@ def run_cases(
     if not overwrite:
         _check_same_model(predictor, own, manifest, output)
     result = RunResult()
-    try:
-        for job in own:
-            former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case))
-            record = former or predict_case(predictor, job, output)
-            result.records.append(record)
-            manifest.put(record)
-            progress(record)
-    except KeyboardInterrupt:
-        result.interrupted = True
+
+    def keep(record: Record) -> None:
+        result.records.append(record)
+        manifest.put(record)
+        progress(record)
+
+    def start(job: Job) -> CaseWork | Record:
+        former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case))
+        return former or CaseWork(predictor, job, output)
+
+    result.interrupted = overlap(own, start, keep)
     manifest.save(last=True)
     return result
 

@@ -11,7 +11,8 @@ import torch
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
-from sfg_med.networks import norms  # noqa: F401 - registers the norms' names with MONAI
+from sfg_med.networks.norm_act import instance_norm_act
+from sfg_med.networks.norms import InstanceNorm
 from sfg_med.sharing import (
     Features,
     GroupPolicy,
@@ -122,7 +123,8 @@ class SharingBlock(nn.Module):
         return remask(features) if self.remask else features
 
     def _finish(self, norm: nn.Module, x: Tensor) -> Tensor:
-        x = self.act(norm(x)) if self.norm_first else norm(self.act(x))
+        # Nobody else sees the convolution's output.
+        x = norm_then_act(norm, self.act, x, overwrite=True) if self.norm_first else norm(self.act(x))
         return self.unit(x)
 
     def reorder(self, order: Tensor) -> None:
@@ -149,13 +151,22 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, features: Features) -> Features:
         """``(B, C, *spatial)`` to the same shape."""
-        out: Features = self.conv(features.apply(lambda m: self.act(self.norm(m))))
+        out: Features = self.conv(features.apply(lambda m: norm_then_act(self.norm, self.act, m)))
         return out
 
     def reorder(self, order: Tensor) -> None:
         """Follow the new order of the channels, which is that of the kernels."""
         for module in (self.norm, self.act):
             reorder(module, order)
+
+
+def norm_then_act(norm: nn.Module, act: nn.Module, x: Tensor, *, overwrite: bool = False) -> Tensor:
+    """Both layers, in one go where there is a way; ``overwrite`` lets the result take the place of ``x``."""
+    if isinstance(norm, InstanceNorm) and isinstance(act, nn.LeakyReLU | nn.ReLU):
+        slope = getattr(act, "negative_slope", 0.0)
+        return instance_norm_act(x, norm.weight, norm.bias, norm.eps, slope, overwrite=overwrite)
+    y: Tensor = act(norm(x))
+    return y
 
 
 def _layer(layer: Layer) -> str | tuple[Any, ...]:

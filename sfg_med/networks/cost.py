@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfg_med.networks.multitask import MultiTaskNetwork
 from sfg_med.sharing import FREE, PathConv
-from sfg_med.sharing.compact import CompactConv
+from sfg_med.sharing.counting import without_zeros
 
 
 def network_cost(network: MultiTaskNetwork, shape: Sequence[int]) -> tuple[int, float]:
@@ -32,11 +32,8 @@ def network_cost(network: MultiTaskNetwork, shape: Sequence[int]) -> tuple[int, 
     paths = any(isinstance(m, PathConv) for m in network.modules())
     deployed = copy.deepcopy(network) if paths or drawn else network.compact()
     deployed.eval()
-    for module in deployed.modules():
-        if isinstance(module, CompactConv):
-            module.dense = False  # zeros are no arithmetic of the pattern, even where computing with them is quicker
     counter = FlopCounterMode(display=False)
     first = next(deployed.parameters())
-    with torch.no_grad(), counter:
+    with torch.no_grad(), without_zeros(), counter:
         deployed(torch.zeros(*shape, device=first.device, dtype=first.dtype))
     return sum(p.numel() for p in deployed.parameters()), counter.get_total_flops() / 1e9

@@ -18,6 +18,7 @@ from sfg_med.sharing import FREE, Features, GroupPolicy, KernelGroups, PathConv,
 from sfg_med.sharing.compact import CompactConv, compact_convolutions
 from sfg_med.sharing.fixing import Reserve
 from sfg_med.sharing.roaming import RoamingMasks
+from sfg_med.sharing.rounding import round_groups
 
 LOG_VARIANCE = "_log_variance"
 
@@ -150,6 +151,22 @@ class MultiTaskNetwork(nn.Module, ABC):
         for layer in self.sharing_layers().values():
             if layer.kernel_groups.learns:
                 layer.kernel_groups.freeze(reserve)
+
+    def round_groups(self) -> int:
+        """Fix every kernel's group, with group sizes that processors like (:mod:`sfg_med.sharing.rounding`).
+
+        Returns:
+            Number of kernels that changed sides.
+        """
+        moved = 0
+        for layer in self.sharing_layers().values():
+            groups = layer.kernel_groups
+            assert groups.distribution is not None  # sharing_layers has no others
+            decided = groups.decided()
+            rounded = round_groups(decided, groups.distribution())
+            groups.fix(rounded)
+            moved += int((rounded != decided).sum())
+        return moved
 
     @property
     def groups_are_fixed(self) -> bool:

@@ -11,10 +11,20 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from sfg_med.sharing.convolution import CHANNELS_LAST, SLOPE, SharingConv
+from sfg_med.sharing.counting import zeros_allowed
 from sfg_med.sharing.features import Features
 from sfg_med.sharing.groups import TaskGroups
 from sfg_med.sharing.kernel_groups import IDLE, InheritedGroups, KernelGroups
 from sfg_med.sharing.sampling import GroupPolicy
+
+Read = tuple[slice, ...]
+Block = tuple[Read, Tensor, Tensor | None]
+
+
+# What a convolution in single precision costs, in multiplications for each voxel and element of the kernel, fitted to
+# the layers of docs/explanation/speed.md: channels and kernels count in multiples of LANES, reading a channel costs as
+# much as READ kernels, and copying a value as much as COPY multiplications.
+LANES, READ, COPY = 16, 9, 60
 
 
 class CompactConv(nn.Module):
@@ -44,14 +54,14 @@ class CompactConv(nn.Module):
         assignment = torch.cat([torch.full((len(k),), g) for g, k in zip(groups, kernels, strict=True)])
         self.register_buffer("assignment", assignment, persistent=False)
         self.weights = nn.ParameterList()
-        self.reads: list[slice | Tensor] = []
+        self.reads: list[Read] = []
         for rows, (new, old) in zip(kernels, inputs, strict=True):
             weight = layer.weight.detach()[rows]
             if old.numel():
                 weight = weight[:, old]
             else:  # a group that may read nothing here computes its bias: one channel, whose weight zero is not trained
                 new, weight = torch.zeros(1, dtype=torch.long), torch.zeros_like(weight[:, :1])
-            self.reads.append(_as_slice(new))
+            self.reads.append(_as_slices(new))
             layout = CHANNELS_LAST[layer.spatial_dims]
             weight = weight.contiguous(memory_format=layout).clone()
             self.weights.append(nn.Parameter(weight, requires_grad=bool(old.numel())))
@@ -60,17 +70,26 @@ class CompactConv(nn.Module):
             self.biases = nn.ParameterList(nn.Parameter(layer.bias.detach()[rows].clone()) for rows in kernels)
         self.convolve = _Convolve(layer)
         self.in_channels = in_channels
-        self.dense = not self._blocks_pay()
+        self._kept: tuple[Any, list[Block]] | None = None
 
-    def _blocks_pay(self) -> bool:
+    def blocks_pay(self, dtype: torch.dtype) -> bool:
         """Whether a convolution for each block is quicker than a single one with zeros between the blocks.
 
-        Measured on CPUs with vector and matrix units (docs/explanation/one-formula.md): half the work is quicker at any
-        width; less saving pays for wide layers only.
+        A rule and no measurement, so that every machine computes the same. In half precision the answer is no: matrix
+        units are done with the zeros before the blocks' channels are read (docs/explanation/speed.md).
+
+        Args:
+            dtype: number format of the convolution.
         """
-        kernels = len(self.assignment)
-        part = sum(w.shape[0] * w.shape[1] for w in self.weights) / (kernels * self.in_channels)
-        return part <= 0.55 or (part <= 0.75 and kernels >= 128)
+        if not zeros_allowed() or len(self.weights) == 1:
+            return True
+        if dtype.itemsize < 4:
+            return False
+        kernels, volume = len(self.assignment), self.weights[0][0, 0].numel()
+        sizes = [(w.shape[0], w.shape[1]) for w in self.weights]
+        copied = kernels + sum(channels for _, channels in sizes if channels < self.in_channels)
+        blocks = volume * sum(_cost(*size) for size in sizes) + COPY * copied
+        return blocks < volume * _cost(kernels, self.in_channels)
 
     def dense_weight(self) -> Tensor:
         """``(K, C, *kernel)``: the blocks, and zeros between them."""
@@ -98,14 +117,30 @@ class CompactConv(nn.Module):
     def forward(self, features: Features) -> Features:
         """``(B, C, *spatial)`` to ``(B, K, *spatial / stride)``, kernels in group order."""
         (x,) = features.maps
-        if self.dense:
-            biases = [b for b in self.biases if b is not None]
-            return Features((self.convolve(x, self.dense_weight(), torch.cat(biases) if biases else None),))
-        blocks = [
-            self.convolve(_select(x, read), weight, bias)
-            for read, weight, bias in zip(self.reads, self.weights, self.biases, strict=True)
-        ]
-        return Features((blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1),))
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        done = [self.convolve(_select(x, read), weight, bias) for read, weight, bias in self._blocks(dtype)]
+        return Features((done[0] if len(done) == 1 else torch.cat(done, dim=1),))
+
+    def _blocks(self, dtype: torch.dtype) -> list[Block]:
+        """What is read, weights and bias of each convolution to run; kept from call to call while nothing changes."""
+        parameters = list(self.parameters())
+        recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if torch.is_grad_enabled() or recorded or any(p.is_inference() for p in parameters):
+            return self._make_blocks(dtype)
+        state = (dtype, zeros_allowed(), [(p.data_ptr(), p._version) for p in parameters])
+        if self._kept is None or self._kept[0] != state:
+            blocks = self._make_blocks(dtype)
+            layout = CHANNELS_LAST[self.convolve.spatial_dims]
+            ready = [(r, w.to(dtype, memory_format=layout), None if b is None else b.to(dtype)) for r, w, b in blocks]
+            self._kept = (state, ready)
+        return self._kept[1]
+
+    def _make_blocks(self, dtype: torch.dtype) -> list[Block]:
+        if self.blocks_pay(dtype):
+            return list(zip(self.reads, self.weights, self.biases, strict=True))
+        biases = [b for b in self.biases if b is not None]
+        return [((slice(0, self.in_channels),), self.dense_weight(), torch.cat(biases) if biases else None)]
 
 
 class _Convolve:
@@ -119,24 +154,32 @@ class _Convolve:
         return SharingConv.convolve(self, x, weight, bias)  # type: ignore[arg-type]
 
 
-def _as_slice(index: Tensor) -> slice | Tensor:
-    first, last = int(index[0]), int(index[-1])
-    return slice(first, last + 1) if last - first + 1 == index.numel() else index
+def _padded(channels: int) -> int:
+    return -(-channels // LANES) * LANES
 
 
-def _widen(weight: Tensor, read: slice | Tensor, channels: int) -> Tensor:
+def _cost(kernels: int, channels: int) -> int:
+    return _padded(channels) * (_padded(kernels) + READ)
+
+
+def _as_slices(index: Tensor) -> Read:
+    """Rising indices as runs; picking them one by one takes ten times as long."""
+    ends = (index.diff() != 1).nonzero().flatten() + 1
+    return tuple(slice(int(run[0]), int(run[-1]) + 1) for run in index.tensor_split(ends.tolist()))
+
+
+def _widen(weight: Tensor, read: Read, channels: int) -> Tensor:
     """A block's weights among zeros for the channels that it does not read."""
-    if isinstance(read, slice):
-        spatial = [0, 0] * (weight.dim() - 2)
-        return pad(weight, [*spatial, read.start, channels - read.stop])
-    wide = weight.new_zeros(weight.shape[0], channels, *weight.shape[2:])
-    return wide.index_copy(1, read.to(weight.device), weight)
+    spatial = [0, 0] * (weight.dim() - 2)
+    ends = [*(s.start for s in read[1:]), channels]
+    parts = weight.split([s.stop - s.start for s in read], dim=1)
+    padded = [pad(p, [*spatial, 0, end - s.stop]) for p, s, end in zip(parts, read, ends, strict=True)]
+    return pad(torch.cat(padded, 1), [*spatial, read[0].start, 0])
 
 
-def _select(x: Tensor, read: slice | Tensor) -> Tensor:
-    if isinstance(read, slice):
-        return x[:, read]
-    return x.index_select(1, read.to(x.device))
+def _select(x: Tensor, read: Read) -> Tensor:
+    parts = [x[:, s] for s in read]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def trace_inputs(network: nn.Module, run: Callable[[], Any]) -> dict[str, Tensor]:

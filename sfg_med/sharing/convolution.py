@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
+from sfg_med.sharing.counting import zeros_allowed
 from sfg_med.sharing.features import Features
 from sfg_med.sharing.kernel_groups import KernelGroups
 
@@ -68,6 +70,16 @@ class SharingConv(nn.Module):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 1) -> Tensor:
         """Plain convolution with this layer's stride, padding and dilation."""
+        layout = CHANNELS_LAST[self.spatial_dims]
+        single = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+        if x.device.type == "cpu" and groups == 1:
+            if weight.shape[1] == 1 and zeros_allowed():
+                # A single input channel has no fast kernel on a CPU: a second one of zeros makes it many times faster.
+                channel = [0, 0] * self.spatial_dims + [0, 1]
+                x, weight = (pad(t, channel).contiguous(memory_format=layout) for t in (x, weight))
+            elif single and weight[0, 0].numel() == 1 and max(self.stride) == 1:
+                # Nor has a 1 x 1 convolution in single precision.
+                return linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
         function = CONVOLUTIONS[self.spatial_dims]
         return function(x, weight, bias, self.stride, self.padding, self.dilation, groups)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bundle's configs name: samples, engines' parts, handlers, and the steps around a run."""
 
+from sfg_med.allocator import tune_allocator
 from sfg_med.training.checkpoints import BestHandler, keep_checkpoints, run_trainer
 from sfg_med.training.engine import PrecisionInferer, PrepareBatch, make_optimizer, one_cycle
 from sfg_med.training.faces import EvenBatches, face_parts, whole_epochs
@@ -17,6 +18,8 @@ from sfg_med.training.setup import (
 )
 from sfg_med.training.trajectories import TrajectoryHandler
 from sfg_med.training.validation import validation_metrics
+
+tune_allocator()  # a config imports this module before it makes a tensor
 
 __all__ = [
     "AttachHandler",

@@ -69,16 +69,16 @@ def test_out_of_memory_and_broken_code_fail_one_case(tmp_path, model, mr, monkey
     source, out = tmp_path / "in", tmp_path / "out"
     for name in "abc":
         _save(source / f"{name}.nii.gz", mr)
-    honest = Predictor.predict
+    honest = Predictor.run
 
-    def predict(self, volume, *, case=""):
+    def run(self, prepared, *, case=""):
         if case == "a":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore")
         if case == "b":
             raise ZeroDivisionError("two\nlines")
-        return honest(self, volume, case=case)
+        return honest(self, prepared, case=case)
 
-    monkeypatch.setattr(Predictor, "predict", predict)
+    monkeypatch.setattr(Predictor, "run", run)
     code, _, errors = _predict(source, out, model)
     assert code == 1
     failed = [line for line in errors.splitlines() if line.startswith("failed")]

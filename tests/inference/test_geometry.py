@@ -47,7 +47,7 @@ codes = st.sampled_from([(1, 1), (2, 1), (4, 2), (1, 0), (0, 1), (0, 3), (0, 0)]
 
 def _predict(standin: Callable, path: Path) -> tuple[object, dict[str, np.ndarray], Path]:
     volume = read_volume(path)
-    prediction = Predictor(standin(), device="cpu", precision="fp32", overlap=0.25).predict(volume)
+    prediction = Predictor(standin(), device="cpu", precision="fp32", overlap=0.25, whole_image=True).predict(volume)
     out = path.parent / "out.nii.gz"
     write_volume(out, prediction.images["ct"], volume, "int16")
     return volume, {**prediction.images, **prediction.labels}, out
@@ -180,7 +180,7 @@ def test_real_volumes(standin, shared_data, tmp_path, name) -> None:
     if not path.is_file():
         pytest.skip(f"{path} is absent")
     volume = read_volume(path)
-    prediction = Predictor(standin(spacing_mm=(4.0, 4.0, 4.0)), device="cpu").predict(volume)
+    prediction = Predictor(standin(spacing_mm=(4.0, 4.0, 4.0)), device="cpu", whole_image=True).predict(volume)
     out = tmp_path / "x_ct.nii.gz"
     write_volume(out, prediction.images["ct"], volume, "int16")
     before, after = nib.load(path), nib.load(out)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark measures, keeps what it has, and holds prediction to its memory budget."""
+"""The benchmark measures, keeps what it has, draws it, and holds prediction to its memory budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import benchmark_folder, benchmark_training
+from pipelines.benchmark import SHARES
+from pipelines.benchmark_settings import ENTRIES, Settings
+from pipelines.contestants import compact
+from sfg_med.errors import SfgMedError
+
 ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--widths", "4,8,8,8,8", "--window", "32,32,16", "--turns", "1", "--threads", "1"]
 
 
 def _benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -18,16 +25,96 @@ def _benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
 
 
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(None, "cpu", "fp32", 0, 1, (4, 8, 8, 8, 8), (32, 32, 16), SHARES, tmp_path)
+
+
+def test_passes_are_compared_with_hard_sharing(settings: Settings) -> None:
+    found = ENTRIES["inference"](settings)
+    rows = found["networks"]
+    assert rows["hard sharing, fp32"]["time_over_hard_sharing"] == 1
+    assert rows["hard sharing, fp32"]["arithmetic_over_hard_sharing"] == 1
+    for name in ("pelvis_pairs", "paper"):
+        assert 0.4 < rows[f"SFG, compact, {name}, fp32"]["arithmetic_over_hard_sharing"] < 1
+    assert rows["SFG, drawn, fp32"]["arithmetic_over_hard_sharing"] == pytest.approx(1, rel=1e-2)
+    assert all(row["seconds"] > 0 for row in rows.values())
+    # BasicUNet transposes where others interpolate
+    assert rows["BasicUNet, fp32"]["gflop"] > 0
+
+
 @pytest.mark.slow
-def test_prediction_of_a_large_volume_stays_below_its_memory_budget(tmp_path) -> None:
-    out = tmp_path / "results.json"
-    assert _benchmark("--out", out, "--entries", "none").returncode == 2
-    result = _benchmark("--out", out, "--entries", "predict_320x320x120", "--device", "cpu")
+def test_programs_are_compared_with_the_network_itself(settings: Settings) -> None:
+    found = ENTRIES["programs"](settings)
+    assert found["programs"]["eager"]["ratio"] == 1
+    assert {"exported", "compiled"} == set(found["programs"]) - {"eager"} | set(found["missing"])
+    assert "exported" in found["programs"]
+
+
+def test_training_steps_are_compared_and_their_memory_is_their_own(settings: Settings) -> None:
+    steps = ENTRIES["training_step"](settings)["steps"]
+    assert set(steps) == set(benchmark_training.TRAINED)
+    assert steps["hard sharing"]["ratio"] == 1
+    assert all(0.2 < row["peak_gib"] < 4 for row in steps.values())
+
+
+def test_a_folder_run_is_compared_with_its_windows(settings: Settings, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark_folder, "CASES", 2)
+    monkeypatch.setattr(benchmark_folder, "SHAPE", (24, 24, 12))
+    found = ENTRIES["folder_run"](settings)
+    assert found["cases"] == 2
+    assert found["windows"] >= 2
+    assert found["run_over_windows"] > 0.5
+
+
+def test_growth_is_fitted(settings: Settings, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark_folder, "SIZES", ((24, 24, 12), (32, 32, 16), (96, 64, 32)))
+    monkeypatch.setattr(benchmark_folder, "PASSES", (1, 3))
+    found = ENTRIES["growth"](settings)
+    assert set(found["by_size"]) == {"24x24x12", "32x32x16", "96x64x32"}
+    assert found["seconds_against_passes"]["slope"] > 0
+
+
+def test_a_table_without_a_layer_is_refused() -> None:
+    with pytest.raises(SfgMedError, match=r"encoder\.0\.1"):
+        compact((4, 8, 8, 8, 8), {"encoder.0.0": {"ct": 0.3, "ct+seg": 0.4, "seg": 0.3}}, rounded=True)
+
+
+@pytest.mark.slow
+def test_results_are_kept_and_drawn(tmp_path: Path) -> None:
+    result = _benchmark("--out", tmp_path / "b.json", "--entries", "inference,training_step", *SMALL, "--device", "cpu")
     assert result.returncode == 0, result.stderr
-    measured = json.loads(out.read_text())["predict_320x320x120"]
+    assert "<svg" in (tmp_path / "b.svg").read_text()
+    assert _benchmark("--out", tmp_path / "b.json", "--entries", "none").returncode == 2
+    assert _benchmark("--out", tmp_path / "b.json", "--widths", "4,x").returncode == 2
+    file = tmp_path / "b.json"
+    results = json.loads(file.read_text())
+    results["inference"]["missing"] = {"measured": "before"}
+    file.write_text(json.dumps(results))
+    assert "before" in _benchmark("--out", tmp_path / "b.json", "--entries", "inference").stdout
+    assert "training_loop: " in _benchmark("--out", tmp_path / "b.json", "--list").stdout
+
+
+@pytest.mark.slow
+def test_prediction_of_a_large_volume_stays_below_its_memory_budget(tmp_path: Path) -> None:
+    result = _benchmark("--out", tmp_path / "b.json", "--entries", "predict_320x320x120", "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads((tmp_path / "b.json").read_text())["predict_320x320x120"]
     assert measured["done"] == 1
     # torch and MONAI alone take about 0.4 GiB; the budget is 4 GiB
     assert 0.3 < measured["peak_rss_gib"] < 2.5
-    measured["peak_rss_gib"] = 123
-    out.write_text(json.dumps({"predict_320x320x120": measured}))
-    assert "123" in _benchmark("--out", out, "--entries", "predict_320x320x120").stdout
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_files(settings: Settings, monkeypatch) -> None:
+    monkeypatch.setattr(benchmark_folder, "SHAPE", (64, 64, 40))
+    found = ENTRIES["two_processes"](settings)
+    assert found["exit_codes"] == [0, 0]
+    assert found["identical_files"] == found["files"] == 12
+
+
+@pytest.mark.slow
+def test_the_training_loop_is_compared_with_its_step(settings: Settings, monkeypatch) -> None:
+    found = ENTRIES["training_loop"](settings)
+    assert found["loop_over_bare"] > 0.5
+    assert found["steps"] == benchmark_training.STEPS - benchmark_training.WARM_UP
