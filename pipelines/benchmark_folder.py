@@ -7,9 +7,11 @@ import filecmp
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +20,15 @@ from pipelines.benchmark_settings import Measures, Settings, call_sfg_med, entry
 from pipelines.race import race
 from sfg_med.devices import autocast
 
+if TYPE_CHECKING:
+    from sfg_med.inference.predictor import Predictor
+
 # A pelvis at the usual size of an MR, and the sizes for the fit of time against voxels.
 SHAPE, SPACING = (160, 160, 60), (2.4, 2.4, 4.0)
 SIZES = ((96, 96, 40), (128, 128, 60), (192, 192, 60), (256, 256, 90))
 CASES = 10
 PASSES = (1, 2, 4, 8)
+FOLDERS = (1, 2, 4, 8)
 
 
 @entry
@@ -99,10 +105,19 @@ def growth(settings: Settings) -> Measures:
         {str(s): partial(p.predict, volumes[SIZES[1]]) for s, p in drawing.items()},
         "1", turns=turns, device=predictor.device,
     )  # fmt: skip
+    for number in range(max(FOLDERS)):
+        noise(settings.folder / "in" / f"case{number}.nii.gz", SIZES[1], SPACING)
+    predictor = Predictor(model, **options)
+    by_cases = race(
+        {str(count): partial(_run_folder, predictor, settings.folder, count) for count in FOLDERS},
+        "1", turns=turns, device=predictor.device,
+    )  # fmt: skip
     millions = [x * y * z / 1e6 for x, y, z in SIZES]
     return {
         "by_size": by_size,
         "seconds_against_million_voxels": _line(millions, [by_size[name]["seconds"] for name in names]),
+        "by_cases": by_cases,
+        "seconds_against_cases": _line(FOLDERS, [by_cases[str(n)]["seconds"] for n in FOLDERS]),
         "by_passes": by_passes,
         "seconds_against_passes": _line(PASSES, [by_passes[str(s)]["seconds"] for s in PASSES]),
     }
@@ -164,6 +179,16 @@ def _volume(
         "done": summary["done"],
         "start_up_seconds": summary["start_up_seconds"],
     }
+
+
+def _run_folder(predictor: Predictor, folder: Path, cases: int) -> None:
+    """The first cases of a folder, results included."""
+    from sfg_med.inference.inputs import find_jobs
+    from sfg_med.inference.run import run_cases
+
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        jobs = find_jobs(folder / "in", Path(out), predictor.spec)[:cases]
+        run_cases(predictor, jobs, Path(out), options={})
 
 
 def _line(x: Any, y: Any) -> dict[str, float]:

@@ -70,9 +70,12 @@ def test_a_folder_run_is_compared_with_its_windows(settings: Settings, monkeypat
 def test_growth_is_fitted(settings: Settings, monkeypatch) -> None:
     monkeypatch.setattr(benchmark_folder, "SIZES", ((24, 24, 12), (32, 32, 16), (96, 64, 32)))
     monkeypatch.setattr(benchmark_folder, "PASSES", (1, 3))
+    monkeypatch.setattr(benchmark_folder, "FOLDERS", (1, 2))
     found = ENTRIES["growth"](settings)
     assert set(found["by_size"]) == {"24x24x12", "32x32x16", "96x64x32"}
     assert found["seconds_against_passes"]["slope"] > 0
+    assert set(found["by_cases"]) == {"1", "2"}
+    assert not list((settings.folder / "in").glob("*_ct*"))
 
 
 def test_a_table_without_a_layer_is_refused() -> None:
