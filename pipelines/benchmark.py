@@ -30,7 +30,9 @@ SHARES = Path(__file__).parents[1] / "configs" / "benchmark_shares.json"
 def main(
     out: Annotated[Path, typer.Option(help="JSON file for the results; a figure is drawn beside it.")],
     entries: Annotated[str, typer.Option(help="Names, separated by commas. Default: all.")] = "",
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Model. Default: untrained weights.")] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Model. Default: the demonstration model.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,

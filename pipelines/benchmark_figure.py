@@ -51,8 +51,7 @@ def _draw_passes(axes: Axes, networks: Mapping[str, Mapping[str, Mapping[str, fl
     height = 0.8 / len(precisions)
     for number, precision in enumerate(precisions):
         rows = [by_precision[precision] for by_precision in networks.values()]
-        base = networks[BASELINE][precision]["ratio"]
-        ratios, low, high = (np.array([r[k] for r in rows]) / base for k in ("ratio", "ratio_q1", "ratio_q3"))
+        ratios, low, high = (np.array([r[k] for r in rows]) for k in ("ratio", "ratio_q1", "ratio_q3"))
         y = places + (number - (len(precisions) - 1) / 2) * height
         colour = LINE_COLOURS[number]
         label = f"{precision}, {networks[BASELINE][precision]['seconds']:.2f} s for hard sharing"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipelines.benchmark_settings import Measures, Settings, call_sfg_med, entry, noise
+from pipelines.benchmark_settings import Measures, Settings, call_sfg_med, entry, man
 from pipelines.race import race
 from sfg_med.devices import autocast
 
@@ -54,7 +54,7 @@ def folder_run(settings: Settings) -> Measures:
 
     source = settings.folder / "in"
     for number in range(CASES):
-        noise(source / f"case{number}.nii.gz", SHAPE, SPACING)
+        man(source / f"case{number}.nii.gz", SHAPE, SPACING, number)
     predictor = Predictor(load_model(settings.model_file()), device=settings.device, precision=settings.precision)
     counted: list[int] = []
     hook = predictor.network.register_forward_hook(lambda _, inputs, __: counted.append(len(inputs[0])))
@@ -93,7 +93,7 @@ def growth(settings: Settings) -> Measures:
     model = load_model(settings.model_file())
     options: dict[str, Any] = {"device": settings.device, "precision": settings.precision}
     predictor = Predictor(model, **options)
-    volumes = {s: read_volume(noise(settings.folder / f"{i}.nii.gz", s, SPACING)) for i, s in enumerate(SIZES)}
+    volumes = {s: read_volume(man(settings.folder / f"{i}.nii.gz", s, SPACING)) for i, s in enumerate(SIZES)}
     turns = max(3, settings.turns // 3)
     names = {f"{x}x{y}x{z}": (x, y, z) for x, y, z in SIZES}
     by_size = race(
@@ -106,7 +106,7 @@ def growth(settings: Settings) -> Measures:
         "1", turns=turns, device=predictor.device,
     )  # fmt: skip
     for number in range(max(FOLDERS)):
-        noise(settings.folder / "in" / f"case{number}.nii.gz", SIZES[1], SPACING)
+        man(settings.folder / "in" / f"case{number}.nii.gz", SIZES[1], SPACING, number)
     predictor = Predictor(model, **options)
     by_cases = race(
         {str(count): partial(_run_folder, predictor, settings.folder, count) for count in FOLDERS},
@@ -128,7 +128,7 @@ def two_processes(settings: Settings) -> Measures:
     """Two processes with a thread each by ``--num-parts 2`` against one with one thread: throughput and files."""
     source, model = settings.folder / "in", settings.model_file()
     for number in range(6):
-        noise(source / f"case{number}.nii.gz", SHAPE, SPACING)
+        man(source / f"case{number}.nii.gz", SHAPE, SPACING, number)
     common = ["predict", "-i", source, "-m", model, "--device", "cpu", "--precision", settings.precision]
     common += ["--threads", 1, "--quiet"]
     alone, shared = settings.folder / "one", settings.folder / "two"
@@ -165,7 +165,7 @@ def _volume(
     """One call of ``sfg-med predict``: it reads, predicts, writes, draws the page."""
     source, out = settings.folder / f"in{cases}", settings.folder / f"out{cases}"
     for number in range(cases):
-        noise(source / f"mr{number}.nii.gz", shape, spacing)
+        man(source / f"mr{number}.nii.gz", shape, spacing, number)
     arguments = ["predict", "-i", source, "-o", out, "-m", settings.model_file(), "--json", "--overwrite"]
     seconds, peak_bytes, output = call_sfg_med([*arguments, *settings.predict_options()])
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
@@ -175,7 +175,7 @@ def _volume(
         "process_seconds": round(seconds, 2),
         "case_seconds": manifest["cases"][0]["seconds"],
         "device": manifest["device"],
-        "model": str(settings.model or "untrained weights"),
+        "model": str(settings.model or "demonstration model"),
         "done": summary["done"],
         "start_up_seconds": summary["start_up_seconds"],
     }

@@ -7,16 +7,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.benchmark_settings import Measures, Settings, entry
-from pipelines.contestants import BASELINE, Widths, compact, contestants, read_shares
-from pipelines.race import matrix_rate, race
+from pipelines.contestants import BASELINE, PAIR, Widths, backbone, compact, contestants, read_shares
+from pipelines.race import compared, matrix_rate, race, time_modules, timed
 from sfg_med.allocator import tune_allocator
 from sfg_med.devices import autocast, choose_device, choose_precision
 from sfg_med.errors import SfgMedError
+from sfg_med.networks.blocks import SharingBlock
+from sfg_med.sharing import SharingConv
+from sfg_med.sharing.compact import CompactConv
 from sfg_med.sharing.counting import without_zeros
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,20 +42,65 @@ def inference(settings: Settings) -> Measures:
             for precision in precisions
             for name, network in networks.items()
         }
-        measured = race(actions, f"{BASELINE}, fp32", turns=settings.turns, device=device)
+        seconds = timed(actions, turns=settings.turns, device=device)
+    own = {action: f"{BASELINE}, {action.rsplit(', ', 1)[1]}" for action in actions}
+    against_pair = compared(seconds, dict.fromkeys(actions, f"{PAIR}, fp32")) if PAIR in networks else {}
     rows = {}
-    for action, values in measured.items():
+    for action, values in compared(seconds, own).items():
         name, precision = action.rsplit(", ", 1)
-        base = measured[f"{BASELINE}, {precision}"]["ratio"]
+        pair = {f"{k}_to_pair_in_fp32": v for k, v in against_pair.get(action, {}).items() if k.startswith("ratio")}
         rows[action] = {
             **values,
-            "time_over_hard_sharing": round(values["ratio"] / base, 4),
+            **pair,
             "gflop": round(work[name], 2),
             "arithmetic_over_hard_sharing": round(work[name] / work[BASELINE], 4),
             "part_of_matrix_rate": round(work[name] / values["seconds"] / rates[precision], 4),
         }
     conditions = {"widths": list(settings.widths), "window": list(settings.window)}
     return {**conditions, "matrix_gflop_per_second": rates, "networks": rows, "missing": missing}
+
+
+@entry
+def profile(settings: Settings) -> Measures:
+    """Where the seconds of a pass go: convolutions, norm and activation, interpolation and joining."""
+    device = choose_device(settings.device)
+    x = torch.randn(1, 1, *settings.window, generator=torch.Generator().manual_seed(0)).to(device)
+    tune_allocator()
+    (table, *_) = read_shares(settings.shares).values()
+    networks: dict[str, nn.Module] = {
+        BASELINE: backbone(settings.widths, "hard-sharing").compact(),
+        "SFG, compact": compact(settings.widths, table, rounded=True),
+    }
+    rows = {}
+    for precision in dict.fromkeys(("fp32", choose_precision(settings.precision, device))):
+        for name, network in networks.items():
+            action = _pass(network.eval().to(device), x, precision, device)
+            with torch.inference_mode():
+                action()
+                rows[f"{name}, {precision}"] = _kinds(network, action, settings.turns, device)
+    return rows
+
+
+def _kinds(network: nn.Module, action: Callable[[], Any], turns: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of a pass in convolutions, in norm and activation, and in all the rest."""
+    blocks = [m for m in network.modules() if isinstance(m, SharingBlock)]
+    within = {m for block in blocks for m in block.modules()}
+    kinds: dict[nn.Module, str] = dict.fromkeys(blocks, "blocks")
+    for module in network.modules():
+        if isinstance(module, SharingConv | CompactConv):
+            kinds[module] = "block convolutions" if module in within else "other convolutions"
+    rows = []
+    for spent in time_modules(kinds, action, turns=turns, device=device):
+        blocks_, inner, other = (spent.get(k, 0.0) for k in ("blocks", "block convolutions", "other convolutions"))
+        rows.append(
+            {
+                "total": spent["total"],
+                "convolution": inner + other,
+                "norm and activation": blocks_ - inner,
+                "interpolation, joining, rest": spent["total"] - blocks_ - other,
+            }
+        )
+    return {kind: float(f"{np.median([row[kind] for row in rows]):.4g}") for kind in rows[0]}
 
 
 @entry

@@ -24,7 +24,7 @@ class Settings:
     """What all entries are given.
 
     Args:
-        model: model file, or None for untrained weights of the default widths.
+        model: model file, or None for the demonstration model.
         device: device name.
         precision: number format.
         threads: CPU threads; 0 leaves it to torch.
@@ -46,8 +46,10 @@ class Settings:
     folder: Path
 
     def model_file(self) -> Path:
-        """The model, or untrained weights: those do not change what a prediction costs."""
-        return self.model or _untrained(self.folder / "model.safetensors")
+        """The model, or the demonstration model."""
+        from sfg_med.inference.model_path import demonstration_model
+
+        return self.model or demonstration_model()
 
     def predict_options(self) -> list[str]:
         """Device, precision and threads as options of ``sfg-med predict``."""
@@ -98,24 +100,15 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def noise(path: Path, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> Path:
-    """An MR-like number in every voxel: what is in the image does not change what it costs, and all of it is body."""
+def man(path: Path, shape: tuple[int, int, int], spacing: tuple[float, float, float], seed: int = 0) -> Path:
+    """MR of a simulated man, stretched over a grid: how air, edges and organs compress and are measured has a price."""
     import nibabel as nib
+    from scipy.ndimage import zoom
 
-    values = np.random.default_rng(0).gamma(4.0, 80.0, shape).astype(np.int16)
+    from sfg_med.data.simulation import simulate_case
+
+    small = simulate_case(seed, (4.0, 4.0, 4.0)).mr
+    image = zoom(small, np.divide(shape, small.shape), np.int16, order=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(values, np.diag([*spacing, 1.0])), path)
-    return path
-
-
-def _untrained(path: Path) -> Path:
-    import torch
-
-    from sfg_med.model_file import save_model
-    from sfg_med.networks import build_network
-    from sfg_med.spec import ModelSpec
-
-    torch.manual_seed(0)
-    spec = ModelSpec(network={"name": "SFGUNet", "channels": [16, 32, 64, 128]})
-    save_model(path, build_network(spec).eval(), spec, provenance={"untrained": True})
+    nib.save(nib.Nifti1Image(image, np.diag([*spacing, 1.0])), path)
     return path

@@ -18,7 +18,7 @@ from sfg_med.networks import MultiTaskNetwork, build_network
 from sfg_med.spec import ModelSpec
 
 Widths = Sequence[int]
-BASELINE = "hard sharing"
+BASELINE, PAIR = "hard sharing", "two PlainConvUNets"
 
 
 class Drawn(nn.Module):
@@ -131,7 +131,7 @@ def plain_conv_unets(widths: Widths) -> nn.Module:
         from dynamic_network_architectures.architectures.unet import PlainConvUNet
     except ImportError as error:
         raise SfgMedError(
-            "two PlainConvUNets",
+            PAIR,
             "the package dynamic-network-architectures",
             "none",
             "pip install 'sfg-med[benchmark]'",
@@ -153,4 +153,4 @@ def contestants(shares: Path) -> dict[str, Callable[[Widths], nn.Module]]:
     for name, table in read_shares(shares).items():
         made[f"SFG, compact, {name}"] = partial(compact, shares=table, rounded=False)
         made[f"SFG, compact, {name}, rounded"] = partial(compact, shares=table, rounded=True)
-    return {**made, "BasicUNet": basic_unet, "two PlainConvUNets": plain_conv_unets}
+    return {**made, "BasicUNet": basic_unet, PAIR: plain_conv_unets}

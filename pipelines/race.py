@@ -9,23 +9,37 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
+Seconds = dict[str, np.ndarray[Any, Any]]
 
 
 def race(
     actions: Mapping[str, Callable[[], Any]], baseline: str, *, turns: int, device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Time actions in turns.
+    """Time actions in turns, see :func:`timed`, and compare them, see :func:`compared`.
+
+    Args:
+        actions: name to what is timed.
+        baseline: the action that all are divided by.
+        turns: how often each is timed, after one turn that does not count.
+        device: where they run.
+    """
+    return compared(timed(actions, turns=turns, device=device), dict.fromkeys(actions, baseline))
+
+
+def timed(actions: Mapping[str, Callable[[], Any]], *, turns: int, device: torch.device) -> Seconds:
+    """Seconds of each action in every turn.
 
     Whatever slows the machine down for a while slows all of them, and leaves the ratio of a turn as it is.
 
     Args:
         actions: name to what is timed.
-        baseline: the action that the others are divided by.
         turns: how often each is timed, after one turn that does not count.
         device: where they run.
 
     Returns:
-        For each action the median seconds and the median ratio to the baseline, with their quartiles.
+        For each action ``(turns,)``.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(turns + 1):
@@ -35,11 +49,58 @@ def race(
             action()
             _wait(device)
             seconds[name].append(time.perf_counter() - start)
-    counted = {name: np.array(values[1:]) for name, values in seconds.items()}
+    return {name: np.array(values[1:]) for name, values in seconds.items()}
+
+
+def compared(seconds: Seconds, baselines: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """For each action the median seconds and the median ratio to its baseline, with their quartiles.
+
+    Args:
+        seconds: of :func:`timed`.
+        baselines: action to the action that it is divided by, turn by turn.
+    """
     return {
-        name: {**_spread("seconds", values), **_spread("ratio", values / counted[baseline])}
-        for name, values in counted.items()
+        name: {**_spread("seconds", seconds[name]), **_spread("ratio", seconds[name] / seconds[baseline])}
+        for name, baseline in baselines.items()
     }
+
+
+def time_modules(
+    kinds: Mapping[nn.Module, str], action: Callable[[], Any], *, turns: int, device: torch.device
+) -> list[dict[str, float]]:
+    """Seconds that modules take in an action, turn by turn.
+
+    Args:
+        kinds: module to the name that its time is added to; a module in another one counts for both.
+        action: runs the modules.
+        turns: how often it is timed, after one turn that does not count.
+        device: where it runs.
+
+    Returns:
+        For each turn the seconds of each kind, and of the whole action as ``total``.
+    """
+    spent: dict[str, float] = {}
+    starts: dict[nn.Module, float] = {}
+
+    def begin(module: nn.Module, _: Any) -> None:
+        _wait(device)
+        starts[module] = time.perf_counter()
+
+    def end(module: nn.Module, _: Any, __: Any) -> None:
+        _wait(device)
+        spent[kinds[module]] = spent.get(kinds[module], 0.0) + time.perf_counter() - starts[module]
+
+    hooks = [h for m in kinds for h in (m.register_forward_pre_hook(begin), m.register_forward_hook(end))]
+    rows = []
+    for _ in range(turns + 1):
+        spent.clear()
+        start = time.perf_counter()
+        action()
+        _wait(device)
+        rows.append({"total": time.perf_counter() - start, **spent})
+    for hook in hooks:
+        hook.remove()
+    return rows[1:]
 
 
 def _wait(device: torch.device) -> None:

@@ -103,7 +103,12 @@ class _Restorer:
         table = torch.tensor(values, dtype=torch.int32, device=scores.device)
 
         def best(maps: torch.Tensor) -> torch.Tensor:
-            return table[maps.argmax(dim=0)]
+            # argmax over the first axis would walk through memory in large steps
+            highest, chosen = maps[0], torch.zeros_like(maps[0], dtype=table.dtype)
+            for scores_of_class, value in zip(maps[1:], table[1:], strict=True):
+                chosen = torch.where(scores_of_class > highest, value, chosen)
+                highest = torch.maximum(highest, scores_of_class)
+            return chosen
 
         if self.passes.count > 1:
             self._entropies(task.name)

@@ -19,7 +19,7 @@ from sfg_med.inference.case import CaseWork, finished_record
 from sfg_med.inference.inputs import Job
 from sfg_med.inference.manifest import Manifest, Record
 from sfg_med.inference.measures import measure_columns
-from sfg_med.inference.overlap import overlap
+from sfg_med.inference.overlap import do_jobs
 from sfg_med.inference.predictor import Predictor
 
 
@@ -91,7 +91,7 @@ def run_cases(
         former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case))
         return former or CaseWork(predictor, job, output)
 
-    result.interrupted = overlap(own, start, keep)
+    result.interrupted = do_jobs(own, start, keep, on_cpu=predictor.device.type == "cpu")
     manifest.save(last=True)
     return result
 

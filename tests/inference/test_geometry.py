@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from monai.data import MetaTensor
 from monai.transforms import ResampleToMatch
 from scipy.spatial.transform import Rotation
 
@@ -20,6 +21,7 @@ from sfg_med.data.volumes import read_volume, write_volume
 from sfg_med.inference import native_grid
 from sfg_med.inference.native_grid import NativeGrid
 from sfg_med.inference.predictor import Predictor, _as_tensor
+from sfg_med.spec import ModelSpec
 from sfg_med.transforms import network_input
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -110,6 +112,29 @@ def test_a_landmark_stays_where_it_was(standin, save_nifti, blob_image, affine, 
     for found in (copied, labelled):
         assert np.abs(np.linalg.solve(affine[:3, :3], found - expected)).max() < 0.5
     assert np.abs(ct * slope + offset - image).mean() < 20  # of 800; it is interpolated twice
+
+
+@given(affines(shear=False), st.tuples(*[st.integers(1, 24)] * 3), st.integers(0, 99))
+@SLOW
+def test_axis_by_axis_is_what_resampling_in_space_gives(affine, shape, seed) -> None:
+    """The oracle is MONAI's SpatialResample, which sheared grids still go through."""
+    array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    assume(max(shape * np.linalg.norm(affine[:3, :3], axis=0)) > 4.0)
+    image = network_input(MetaTensor(torch.from_numpy(array)[None], affine=affine), ModelSpec(spacing_mm=(2, 2, 3)))
+    channels = torch.cat([image.as_tensor(), image.as_tensor().flip(1)])
+    work = np.asarray(image.affine, np.float64)
+    grid = NativeGrid(affine, shape)
+    assert grid._parallel(np.linalg.solve(work, affine)) is not None
+
+    def restored() -> np.ndarray:
+        return grid.restore(channels, work, lambda maps: maps[0] - maps[1], fill=0.0, dtype=np.float32)
+
+    straight = restored()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NativeGrid, "_parallel", lambda *_: None)
+        patch.setattr(native_grid, "SLAB_VALUES", 600)
+        oracle = restored()
+    np.testing.assert_allclose(straight, oracle, atol=2e-3)
 
 
 def test_same_grid_is_copied_exactly(standin, save_nifti, blob_image, tmp_path) -> None:

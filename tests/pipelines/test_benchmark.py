@@ -33,7 +33,8 @@ def settings(tmp_path: Path) -> Settings:
 def test_passes_are_compared_with_hard_sharing(settings: Settings) -> None:
     found = ENTRIES["inference"](settings)
     rows = found["networks"]
-    assert rows["hard sharing, fp32"]["time_over_hard_sharing"] == 1
+    assert rows["hard sharing, fp32"]["ratio"] == 1
+    assert ("two PlainConvUNets, fp32" in rows) == ("ratio_to_pair_in_fp32" in rows["hard sharing, fp32"])
     assert rows["hard sharing, fp32"]["arithmetic_over_hard_sharing"] == 1
     for name in ("pelvis_pairs", "paper"):
         assert 0.4 < rows[f"SFG, compact, {name}, fp32"]["arithmetic_over_hard_sharing"] < 1
@@ -41,6 +42,14 @@ def test_passes_are_compared_with_hard_sharing(settings: Settings) -> None:
     assert all(row["seconds"] > 0 for row in rows.values())
     # BasicUNet transposes where others interpolate
     assert rows["BasicUNet, fp32"]["gflop"] > 0
+
+
+def test_the_time_of_a_pass_is_split(settings: Settings) -> None:
+    for row in ENTRIES["profile"](settings).values():
+        assert row["convolution"] > 0
+        assert row["norm and activation"] > 0
+        parts = sum(seconds for kind, seconds in row.items() if kind != "total")
+        assert parts == pytest.approx(row["total"], rel=0.2)
 
 
 @pytest.mark.slow
