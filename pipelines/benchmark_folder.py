@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SHAPE, SPACING = (160, 160, 60), (2.4, 2.4, 4.0)
 SIZES = ((96, 96, 40), (128, 128, 60), (192, 192, 60), (256, 256, 90))
 CASES = 10
+PAIR_CASES = 12
 PASSES = (1, 2, 4, 8)
 FOLDERS = (1, 2, 4, 8)
 
@@ -127,7 +128,7 @@ def growth(settings: Settings) -> Measures:
 def two_processes(settings: Settings) -> Measures:
     """Two processes with a thread each by ``--num-parts 2`` against one with one thread: throughput and files."""
     source, model = settings.folder / "in", settings.model_file()
-    for number in range(6):
+    for number in range(PAIR_CASES):
         man(source / f"case{number}.nii.gz", SHAPE, SPACING, number)
     common = ["predict", "-i", source, "-m", model, "--device", "cpu", "--precision", settings.precision]
     common += ["--threads", 1, "--quiet"]

@@ -8,19 +8,18 @@ import os
 import sys
 from functools import cache
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
-_USERS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
-_LARGEST = 32 * 2**20  # of what glibc accepts
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h>
+_USERS = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 @cache
 def tune_allocator() -> bool:
-    """Tell glibc to keep freed blocks of up to 32 MiB, and torch to ask for large pages; once for the process.
+    """Tell glibc to keep freed blocks of any size, and torch to ask for large pages; once for the process.
 
     By default glibc returns every larger block to the system at once and gets the next one page by page, each filled
     with zeros first; and a convolution in three dimensions jumps between more pages of 4 KiB than a processor keeps
     the addresses of. Both together cost a third of a pass in bf16 on a CPU (docs/explanation/speed.md). What the user
-    has set in the environment (``MALLOC_MMAP_THRESHOLD_``, ``GLIBC_TUNABLES``, ``THP_MEM_ALLOC_ENABLE``) stays in
+    has set in the environment (``MALLOC_MMAP_MAX_``, ``GLIBC_TUNABLES``, ``THP_MEM_ALLOC_ENABLE``) stays in
     force, as does another allocator. Large pages need a call before torch makes its first tensor.
 
     Returns:
@@ -35,4 +34,4 @@ def tune_allocator() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

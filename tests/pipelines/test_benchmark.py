@@ -120,6 +120,7 @@ def test_prediction_of_a_large_volume_stays_below_its_memory_budget(tmp_path: Pa
 @pytest.mark.slow
 def test_two_processes_write_the_same_files(settings: Settings, monkeypatch) -> None:
     monkeypatch.setattr(benchmark_folder, "SHAPE", (64, 64, 40))
+    monkeypatch.setattr(benchmark_folder, "PAIR_CASES", 6)
     found = ENTRIES["two_processes"](settings)
     assert found["exit_codes"] == [0, 0]
     assert found["identical_files"] == found["files"] == 12

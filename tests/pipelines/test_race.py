@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def test_what_slows_a_turn_slows_all_of_it_and_leaves_its_ratio(monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr("pipelines.race.time.perf_counter", lambda: now[0])
-    speed = iter([9.0, 1.0, 1.0, 5.0, 1.0])  # the first turn does not count; one turn is slow
+    speed = iter([9.0, 1.0, 7.0, 1.0, 1.0, 5.0, 3.0, 1.0])  # the first run of two does not count; one turn is slow
 
     class Machine:
         slowness = 1.0
