@@ -62,7 +62,7 @@ def _draw_passes(axes: Axes, networks: Mapping[str, Mapping[str, Mapping[str, fl
     axes.set_yticks(places, list(networks))
     axes.invert_yaxis()
     axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("pass over a window: time and arithmetic, hard sharing in the same number format = 1")
+    axes.set_xlabel("pass over a window; hard sharing in the same number format = 1")
     axes.legend(loc="best", fontsize=9)
 
 
