@@ -2,8 +2,8 @@
 """From the network's grid back to that of the input, in slabs, so that memory does not grow with the classes.
 
 Probabilities are interpolated and the best class taken after that; an interpolated label map invents labels. The
-network's grid has the axes of the input unless those are sheared: then each axis is interpolated by itself, by a matrix
-with two numbers in a row, which takes a fraction of the time.
+network's grid has the axes of the input, so that each axis is interpolated by itself, by a matrix with two numbers in a
+row, in a fraction of the time that resampling in space takes; only sheared inputs, whose axes it has not, need that.
 """
 
 from __future__ import annotations
