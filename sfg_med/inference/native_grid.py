@@ -60,16 +60,18 @@ class NativeGrid:
             (X, Y, Z) array in Fortran order, the order of NIfTI files.
         """
         result = np.empty(self.shape, dtype, order="F")
-        for part, slab in self._slabs(channels, work_affine):
+        to_work = np.asarray(np.linalg.solve(work_affine, self.affine), np.float64)
+        for part, slab in self._slabs(channels, work_affine, to_work):
             values = finish(slab).cpu().numpy()
-            outside = self._outside(part, work_affine, channels.shape[1:])
+            outside = self._outside(part, to_work, channels.shape[1:])
             if outside is not None:
                 values = np.where(outside, fill, values)
             result[:, :, part] = values
         return result
 
-    def _slabs(self, channels: torch.Tensor, work_affine: NDArray[np.float64]) -> Iterator[tuple[slice, torch.Tensor]]:
-        to_work = np.asarray(np.linalg.solve(work_affine, self.affine), np.float64)
+    def _slabs(
+        self, channels: torch.Tensor, work_affine: NDArray[np.float64], to_work: NDArray[np.float64]
+    ) -> Iterator[tuple[slice, torch.Tensor]]:
         order = self._parallel(to_work)
         x, y, z = self.shape
         thick = max(1, SLAB_VALUES // (x * y * max(len(channels), 3)))
@@ -114,11 +116,8 @@ class NativeGrid:
         drift = np.abs(rest) @ np.array(self.shape)  # voxels, over the whole length of the axes
         return order if sorted(order) == [0, 1, 2] and bool((drift < STRAIGHT).all()) else None
 
-    def _outside(
-        self, part: slice, work_affine: NDArray[np.float64], work_shape: torch.Size
-    ) -> NDArray[np.bool_] | None:
+    def _outside(self, part: slice, to_work: NDArray[np.float64], work_shape: torch.Size) -> NDArray[np.bool_] | None:
         """Voxels of a slab that lie beyond the network's grid, or None if there are none."""
-        to_work = np.linalg.solve(work_affine, self.affine)
         x, y, z = (np.arange(n, dtype=np.float32) for n in (self.shape[0], self.shape[1], part.stop - part.start))
         outside: NDArray[np.bool_] | None = None
         for row, length in zip(to_work[:3].astype(np.float32), work_shape, strict=True):
