@@ -25,7 +25,7 @@ def test_writes_a_data_set_and_resumes(
     arguments = ("--out", str(tmp_path), "--cases", "3", "--seed", "4", "--spacing", "10,10,12")
     assert run(monkeypatch, *arguments) == 0
     assert "3 simulated, 0 were there already" in capsys.readouterr().out
-    assert len(list(tmp_path.rglob("*.nii.gz"))) == 12
+    assert len(list(tmp_path.rglob("*.nii.gz"))) == 15
     assert run(monkeypatch, *arguments) == 0
     assert "0 simulated, 3 were there already" in capsys.readouterr().out
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One simulated man: MR, CT, organ labels and body mask on one grid."""
+"""One simulated man: MR, CT, organ labels, body mask and tissues on one grid."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class SimulatedCase:
         ct: Hounsfield units, int16.
         seg: organ labels, uint8, values of ``sfg_med.spec.PELVIS_LABELS``.
         mask: body, uint8.
+        tissue: the tissue that dominates each voxel, uint8, positions in ``TISSUE_NAMES`` (outside: 0, air).
         affine: voxel to world (RAS, mm), ``(4, 4)``.
         parameters: what was drawn: anatomy, protocol, tissues, organ volumes in ml.
     """
@@ -38,6 +39,7 @@ class SimulatedCase:
     ct: NDArray[np.int16]
     seg: NDArray[np.uint8]
     mask: NDArray[np.uint8]
+    tissue: NDArray[np.uint8]
     affine: NDArray[np.float64]
     parameters: dict[str, Any]
 
@@ -67,7 +69,10 @@ def simulate_case(
     axes, offset = _axes(man, spacing, streams)
     split = _split(spacing)
     space = Space([_refine(a, n) for a, n in zip(axes, split, strict=True)], streams, man.scale, man.warp_mm)
-    looks = {n: Look(spin_echo(t, protocol.te_ms, protocol.tr_ms), t.ct_hu) for n, t in tissues.items()}
+    looks = {
+        name: Look(spin_echo(tissue, protocol.te_ms, protocol.tr_ms), tissue.ct_hu, number)
+        for number, (name, tissue) in enumerate(tissues.items())
+    }
     canvas = Canvas(space.shape, space.edge_mm)
     body = paint_man(Painter(space, man, canvas, looks))
     inside = body.skin < 0
@@ -82,6 +87,7 @@ def simulate_case(
         ct=acquire_ct(_block_mean(canvas.ct, split), spacing, streams, protocol),
         seg=seg,
         mask=mask.astype(np.uint8),
+        tissue=_majority(canvas.tissue, split),
         affine=affine,
         parameters={
             "anatomy": asdict(man),
@@ -115,8 +121,13 @@ def _block_mean(image: NDArray[Any], parts: tuple[int, ...]) -> NDArray[np.float
 def _majority(labels: NDArray[np.uint8], parts: tuple[int, ...]) -> NDArray[np.uint8]:
     if parts == (1, 1, 1):
         return labels
-    shares = [_block_mean(labels == value, parts) for value in (0, *PELVIS_LABELS.values())]
-    return np.argmax(np.stack(shares), axis=0).astype(np.uint8)
+    result = np.zeros([n // p for n, p in zip(labels.shape, parts, strict=True)], np.uint8)
+    most = np.zeros(result.shape, np.float32)
+    for value in np.unique(labels):
+        share = _block_mean(labels == value, parts)
+        more = share > most
+        result[more], most[more] = value, share[more]
+    return result
 
 
 def _axes(

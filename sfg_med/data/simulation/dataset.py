@@ -18,7 +18,7 @@ from sfg_med.data.simulation.case import check_seed, check_spacing, simulate_cas
 from sfg_med.data.splits import make_splits
 from sfg_med.errors import SfgMedError
 
-FILES = ("mr", "ct", "seg", "mask")
+FILES = ("mr", "ct", "seg", "mask", "tissue")
 RECORD = "simulation.json"
 SPLITS = "splits.json"
 Progress = Callable[[str, bool], None]
@@ -49,7 +49,7 @@ def simulate_dataset(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> DatasetResult:
-    """Write ``cases`` simulated men to ``out/case000/{mr,ct,seg,mask}.nii.gz``, with splits and provenance.
+    """Write ``cases`` simulated men to ``out/case000/{mr,ct,seg,mask,tissue}.nii.gz``, with splits and provenance.
 
     Args:
         out: data set folder; made if absent.

@@ -37,7 +37,7 @@ def paint_man(painter: Painter) -> Body:
 
 def _fat_look(painter: Painter, body: Body) -> Look:
     """Fat: lobules parted by thin septa under the skin, small vessels and strands inside the pelvis."""
-    space, fat = painter.space, painter.looks["fat"]
+    space = painter.space
     lobules = 1 - ramp(np.abs(space.noise("lobules", 11.0)), 0.0, 0.35)
     # Two noises vanish together along curves: a net of small vessels.
     vessels = np.hypot(space.noise("vessels a", 17.0), space.noise("vessels b", 17.0))
@@ -46,7 +46,7 @@ def _fat_look(painter: Painter, body: Body) -> Look:
     share = (1 - deep) * 0.09 * lobules + deep * (0.06 * lobules + 0.6 * strands)
     mixed = painter.mix("fat", "gut_wall", np.asarray(share, np.float32))
     shade = 1 + np.float32(0.05) * space.noise("fat shade", 30.0)
-    return Look(np.asarray(mixed.mr * shade, np.float32), np.asarray(mixed.ct + 0.0 * fat.ct, np.float32))
+    return Look(np.asarray(mixed.mr * shade, np.float32), mixed.ct, mixed.tissue)
 
 
 def _paint_genitals(painter: Painter) -> None:
@@ -72,7 +72,7 @@ def _paint_muscles(painter: Painter, body: Body) -> None:
         0.8,
     )
     look = painter.mix("muscle", "fat", np.asarray(share, np.float32))
-    textured = Look(np.asarray(look.mr * (1 + tone + 0.06 * fascicles), np.float32), look.ct)
+    textured = Look(np.asarray(look.mr * (1 + tone + 0.06 * fascicles), np.float32), look.ct, look.tissue)
     painter.canvas.paint(whole(space), muscles.distance, textured)
 
 

@@ -76,7 +76,7 @@ def _marrow(painter: Painter, yellow: Array, dense: Array | float) -> Look:
     grain = (1.35 - 0.6 * yellow) * (1 + 0.18 * space.noise("trabecular bone", 5.0))
     bone = np.asarray(man.trabecular_hu * dense * grain, np.float32)
     # Trabeculae take the place of marrow: no signal of their own.
-    return Look(mixed.mr * (1 - np.clip(bone, 0, 600) / 2000), mixed.ct + bone)
+    return Look(mixed.mr * (1 - np.clip(bone, 0, 600) / 2000), mixed.ct + bone, mixed.tissue)
 
 
 def _paint_sacrum(painter: Painter, yellow: Array, rough: Array) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Array
 from sfg_med.data.simulation.shapes import Point, Points
@@ -21,8 +23,8 @@ class Painter:
     Args:
         space: the man's coordinates.
         man: his parameters.
-        canvas: MR, CT and labels so far.
-        looks: uniform MR signal and CT number of each tissue.
+        canvas: MR, CT, tissues and labels so far.
+        looks: uniform MR signal, CT number and number of each tissue.
     """
 
     space: Space
@@ -47,6 +49,7 @@ class Painter:
             self.canvas.paint(box, shape(self.space.at(box, side)), self.looks[tissue])
 
     def mix(self, first: str, second: str, share: Array | float) -> Look:
-        """Look of a mixture with volume share ``share`` of the second tissue."""
+        """Look of a mixture with volume share ``share`` of the second tissue, which dominates above one half."""
         a, b = self.looks[first], self.looks[second]
-        return Look(a.mr + (b.mr - a.mr) * share, a.ct + (b.ct - a.ct) * share)
+        tissue = np.where(np.asarray(share) > 0.5, b.tissue, a.tissue).astype(np.uint8)
+        return Look(a.mr + (b.mr - a.mr) * share, a.ct + (b.ct - a.ct) * share, tissue)

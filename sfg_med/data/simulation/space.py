@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,15 +76,22 @@ def whole(space: Space) -> Box:
 
 @dataclass(frozen=True)
 class Look:
-    """MR signal and CT number of a material: one number, or a value for every voxel of the grid or of a box."""
+    """A material: one number, or a value for every voxel of the grid or of a box.
+
+    Args:
+        mr: MR signal.
+        ct: CT number.
+        tissue: position in ``TISSUE_NAMES`` of the tissue that dominates.
+    """
 
     mr: Array | float
     ct: Array | float
+    tissue: NDArray[np.uint8] | int
 
 
 @dataclass
 class Canvas:
-    """MR, CT and labels while a man is painted, one part over the other.
+    """MR, CT, tissues and labels while a man is painted, one part over the other.
 
     A part covers a voxel by the share ``clip(0.5 - distance / edge, 0, 1)``, the volume share of a plane
     boundary: partial volume in MR and CT comes from that.
@@ -97,20 +105,26 @@ class Canvas:
     edge_mm: float
     mr: Array = field(init=False)
     ct: Array = field(init=False)
+    tissue: NDArray[np.uint8] = field(init=False)
     label: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
         self.mr = np.zeros(self.shape, np.float32)
         self.ct = np.full(self.shape, -1000.0, np.float32)
+        self.tissue = np.zeros(self.shape, np.uint8)
         self.label = np.zeros(self.shape, np.uint8)
 
     def paint(self, box: Box, distance: Array, look: Look, label: int = 0) -> None:
-        """Paint a part given by its signed distance (mm) over what is there, and set its label inside."""
+        """Paint a part given by its signed distance (mm) over what is there; inside set its label and tissue."""
         cover = np.clip(np.float32(0.5) - distance / np.float32(self.edge_mm), 0, 1)
         for image, value in ((self.mr, look.mr), (self.ct, look.ct)):
             under = image[box]
-            over = np.asarray(value, np.float32)
-            if over.ndim and over.shape != cover.shape:
-                over = over[box]
-            under += cover * (over - under)
-        self.label[box][cover > 0.5] = label
+            under += cover * (_in_box(np.asarray(value, np.float32), box, cover.shape) - under)
+        inside = cover > 0.5
+        self.label[box][inside] = label
+        tissue = _in_box(np.asarray(look.tissue, np.uint8), box, cover.shape)
+        self.tissue[box][inside] = tissue[inside] if tissue.ndim else tissue
+
+
+def _in_box(value: NDArray[Any], box: Box, shape: tuple[int, ...]) -> NDArray[Any]:
+    return value[box] if value.ndim and value.shape != shape else value

@@ -62,7 +62,12 @@ TISSUES: dict[str, Tissue] = {
     "mucosa": Tissue(1500.0, 105.0, 0.85, 38.0),
     "stool": Tissue(900.0, 60.0, 0.60, 30.0),
     "gut_fluid": Tissue(2200.0, 260.0, 0.90, 18.0),
+    "metal": Tissue(1000.0, 1.0, 0.0, 8000.0),
+    "calcification": Tissue(220.0, 0.4, 0.20, 700.0),
+    "perfluorocarbon": Tissue(1000.0, 1.0, 0.0, 650.0),
 }
+# A tissue's number in a tissue map is its position: append, never reorder.
+TISSUE_NAMES: tuple[str, ...] = tuple(TISSUES)
 
 
 def spin_echo(tissue: Tissue, te_ms: float, tr_ms: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
-from sfg_med.data.simulation import SimulatedCase, simulate_case
+from sfg_med.data.simulation import TISSUE_NAMES, SimulatedCase, simulate_case
 from sfg_med.errors import SfgMedError
 from sfg_med.spec import PELVIS_LABELS
 
@@ -33,7 +33,7 @@ def _centre(case: SimulatedCase, name: str) -> np.ndarray:
 
 
 def test_arrays_share_one_grid_of_usual_size(man: SimulatedCase) -> None:
-    types = {"mr": "int16", "ct": "int16", "seg": "uint8", "mask": "uint8"}
+    types = {"mr": "int16", "ct": "int16", "seg": "uint8", "mask": "uint8", "tissue": "uint8"}
     for name, dtype in types.items():
         array = getattr(man, name)
         assert array.dtype == dtype
@@ -48,7 +48,7 @@ def test_arrays_share_one_grid_of_usual_size(man: SimulatedCase) -> None:
 
 def test_same_seed_same_bytes(man: SimulatedCase) -> None:
     again = simulate_case(1)
-    for name in ("mr", "ct", "seg", "mask", "affine"):
+    for name in ("mr", "ct", "seg", "mask", "tissue", "affine"):
         assert getattr(man, name).tobytes() == getattr(again, name).tobytes()
     assert man.parameters == again.parameters
 
@@ -143,6 +143,30 @@ def test_mr_contrast(man: SimulatedCase) -> None:
 def test_mr_background_is_rician(man: SimulatedCase) -> None:
     outside = man.mr[~binary_dilation(man.mask, iterations=2)].astype(float)
     assert outside.mean() / outside.std() == pytest.approx(1.913, rel=0.03)
+
+
+def test_tissue_map_says_what_dominates_each_voxel(man: SimulatedCase) -> None:
+    number = {name: i for i, name in enumerate(TISSUE_NAMES)}
+    assert TISSUE_NAMES[:3] == ("air", "gas", "skin")
+    np.testing.assert_array_equal(man.tissue == number["air"], man.mask == 0)
+    inner = {n: np.unique(man.tissue[binary_erosion(man.seg == v, iterations=2)]) for n, v in PELVIS_LABELS.items()}
+    assert set(inner["bladder"]) == {number["urine"]}
+    assert set(inner["prostate"]) <= {
+        number[n] for n in ("peripheral_zone", "transition_zone", "stroma", "mucosa", "calcification")
+    }
+    assert set(inner["femoral_head_left"]) <= {number["yellow_marrow"], number["red_marrow"]}
+    for name, low, high in (("fat", -110, -70), ("muscle", 25, 65), ("gas", -1024, -700)):
+        core = binary_erosion(man.tissue == number[name])
+        assert low < np.median(man.ct[core]) < high, name
+
+
+def test_tissues_of_thick_voxels_are_those_of_most_of_their_parts(man: SimulatedCase) -> None:
+    thick = simulate_case(1, (3, 3, 9))
+    counted = np.bincount(thick.tissue.ravel(), minlength=len(TISSUE_NAMES)) * 3
+    expected = np.bincount(man.tissue.ravel(), minlength=len(TISSUE_NAMES))
+    for name in ("fat", "muscle", "urine", "yellow_marrow"):
+        i = TISSUE_NAMES.index(name)
+        assert counted[i] == pytest.approx(expected[i], rel=0.12), name
 
 
 @pytest.mark.parametrize("spacing", [(-3, 3, 3), (0, 3, 3), (3, 3), (float("nan"), 3, 3), (0.1, 0.1, 0.1)])

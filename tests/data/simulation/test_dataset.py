@@ -14,7 +14,7 @@ from sfg_med.data.simulation import simulate_case, simulate_dataset
 from sfg_med.errors import SfgMedError
 
 COARSE = (9.0, 9.0, 9.0)
-FILES = {"mr.nii.gz", "ct.nii.gz", "seg.nii.gz", "mask.nii.gz"}
+FILES = {"mr.nii.gz", "ct.nii.gz", "seg.nii.gz", "mask.nii.gz", "tissue.nii.gz"}
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -38,7 +38,7 @@ def test_layout_and_headers(four: Path) -> None:
     }
     case = simulate_case((7, 2), COARSE)
     assert {p.name for p in (four / "case002").iterdir()} == FILES
-    for name in ("mr", "ct", "seg", "mask"):
+    for name in ("mr", "ct", "seg", "mask", "tissue"):
         image = nib.load(four / "case002" / f"{name}.nii.gz")
         expected = getattr(case, name)
         assert image.get_data_dtype() == expected.dtype
