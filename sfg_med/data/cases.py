@@ -13,6 +13,8 @@ from sfg_med.errors import SfgMedError
 from sfg_med.spec import ModelSpec
 
 MASK = "mask"
+# Map of tissues of a simulated man, which random contrasts are painted on; no model reads or returns it.
+TISSUE = "tissue"
 # What becomes of label values in files that have no name: the case is refused, or they count as background.
 REFUSE, BACKGROUND = "refuse", "background"
 
@@ -24,7 +26,7 @@ class Dataset:
     Args:
         path: the folder.
         files: role to file name without suffix, with ``{case}`` for the case name. Roles are the input's name, the
-            tasks' names and ``mask`` (body). The default is one folder per case: ``{case}/mr``, ``{case}/ct``, ...
+            tasks' names, ``mask`` (body) and ``tissue`` (of simulated men). The default is one folder per case: ``{case}/mr``, ``{case}/ct``, ...
         labels: label name to value in this dataset's files, where it differs from the model's label set. A label that
             is not named here was not drawn: in the loss its voxels may be anything but the labels that were.
         splits: file name of the splits within ``path``.
@@ -90,7 +92,7 @@ def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True
     Raises:
         SfgMedError: if there are none, a case has no input image, or a file exists in two formats.
     """
-    roles = [spec.input_name, *spec.channels, MASK]
+    roles = [spec.input_name, *spec.channels, MASK, TISSUE]
     patterns = {role: dataset.files.get(role, f"{{case}}/{role}") for role in roles}
     found: dict[str, dict[str, Path]] = {}
     for role, pattern in patterns.items():

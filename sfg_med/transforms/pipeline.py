@@ -15,7 +15,7 @@ from monai.transforms import (
     Transform,
 )
 
-from sfg_med.data.cases import MASK, Case
+from sfg_med.data.cases import MASK, TISSUE, Case
 from sfg_med.spec import ANNOTATED, ModelSpec
 from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
 from sfg_med.transforms.read import LABELS, OTHER_LABELS, ReadCased
@@ -38,22 +38,26 @@ def case_items(cases: list[Case]) -> list[dict[str, object]]:
     ]
 
 
-def deterministic_transforms(spec: ModelSpec) -> list[Transform]:
+def deterministic_transforms(spec: ModelSpec, tissue: bool = False) -> list[Transform]:
     """Read, check, orient to RAS, resample, normalise and encode a case (see :func:`case_items`).
 
     Images are resampled linearly, labels and masks by nearest neighbour.
+
+    Args:
+        spec: the model.
+        tissue: keep the map of tissues, where a case has one.
     """
     labels = [task.name for task in spec.label_tasks]
-    keys = [spec.input_name, *spec.channels, MASK]
-    modes = ["nearest" if key in (*labels, MASK) else "bilinear" for key in keys]
+    keys = [spec.input_name, *spec.channels, MASK, *([TISSUE] if tissue else [])]
+    modes = ["nearest" if key in (*labels, MASK, TISSUE) else "bilinear" for key in keys]
     annotated = [f"{name}{ANNOTATED}" for name in spec.channels]
     return [
-        ReadCased(spec),
+        ReadCased(spec, tissue),
         Orientationd(keys, axcodes=AXES, labels=LABEL_AXES, allow_missing_keys=True),
         Spacingd(keys, pixdim=spec.spacing_mm, mode=modes, padding_mode="border", allow_missing_keys=True),
         NormalizeInputd(spec.input_name),
         EncodeTargetsd(spec),
-        SelectItemsd([*keys, *annotated, "case"]),
+        SelectItemsd([*keys, *annotated, "case"], allow_missing_keys=True),
     ]
 
 

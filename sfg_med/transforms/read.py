@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import Transform
 
 from sfg_med.data.agreement import check_label_values, check_same_grid
-from sfg_med.data.cases import MASK, REFUSE
+from sfg_med.data.cases import MASK, REFUSE, TISSUE
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.spec import ModelSpec
 
@@ -29,10 +29,12 @@ class ReadCased(Transform):
 
     Args:
         spec: names the files; roles that an item lacks stay missing.
+        tissue: read the map of tissues, too.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, tissue: bool = False) -> None:
         self.spec = spec
+        self.roles = [*spec.channels, MASK, *([TISSUE] if tissue else [])]
         self.label_values = {task.name: task.labels for task in spec.label_tasks}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -41,10 +43,10 @@ class ReadCased(Transform):
         reference = read_volume(data[self.spec.input_name], role=self.spec.input_name)
         result[self.spec.input_name] = _tensor(reference)
         strict = result.pop(OTHER_LABELS, REFUSE) == REFUSE
-        for role in [*self.spec.channels, MASK]:
+        for role in self.roles:
             if role not in data:
                 continue
-            volume = read_volume(data[role], role=role, blank_ok=role in self.label_values or role == MASK)
+            volume = read_volume(data[role], role=role, blank_ok=role in self.label_values or role in (MASK, TISSUE))
             check_same_grid(volume, reference)
             if strict and role in self.label_values:
                 named = data.get(LABELS, {}).get(role, self.label_values[role])
