@@ -5,6 +5,7 @@ from sfg_med.transforms.crop import random_crop
 from sfg_med.transforms.flip import RandLeftRightFlipd
 from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
 from sfg_med.transforms.outputs import DecodeTasksd, SaveTasksd, SplitTasksd, decode
+from sfg_med.transforms.patch import RandAffinePatchd
 from sfg_med.transforms.pipeline import case_items, deterministic_transforms, network_input
 from sfg_med.transforms.read import ReadCased
 from sfg_med.transforms.targets import EncodeTargetsd
@@ -16,6 +17,7 @@ __all__ = [
     "EncodeTargetsd",
     "NormalizeInput",
     "NormalizeInputd",
+    "RandAffinePatchd",
     "RandLeftRightFlipd",
     "ReadCased",
     "SaveTasksd",

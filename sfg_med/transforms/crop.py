@@ -12,34 +12,29 @@ from sfg_med.spec import ModelSpec
 CENTRES = ("anywhere", "labels")
 
 
-def random_crop(
-    keys: Sequence[str], spec: ModelSpec, centre: str = "anywhere", size: Sequence[int] | None = None
-) -> MapTransform:
-    """Random patches.
+def random_crop(keys: Sequence[str], spec: ModelSpec, centre: str = "anywhere") -> MapTransform:
+    """Random patches of the specification's size.
 
     Args:
         keys: images to crop together.
         spec: the model; its first label task chooses the centres.
         centre: ``"anywhere"``, or ``"labels"``: half of the centre voxels are of a label, of each that the case has
             equally often, so that small organs are in many patches; the other half are background.
-        size: in voxels; that of the specification by default.
 
     Raises:
         ValueError: for an unknown choice, or ``"labels"`` without a label task.
     """
-    shape = spec.patch_size if size is None else tuple(size)
     if centre == "anywhere":
-        return RandSpatialCropd(keys, roi_size=shape, random_size=False, allow_missing_keys=True)
+        return RandSpatialCropd(keys, roi_size=spec.patch_size, random_size=False)
     if centre != "labels" or not spec.label_tasks:
         raise ValueError(f"patch_centre must be one of {CENTRES}, labels only with a label task; got {centre!r}")
     task = spec.label_tasks[0]
     return RandCropByLabelClassesd(
         keys,
         label_key=task.name,
-        spatial_size=shape,
+        spatial_size=spec.patch_size,
         ratios=[float(len(task.labels)), *[1.0] * len(task.labels)],
         num_classes=task.channels,
         num_samples=1,
         warn=False,
-        allow_missing_keys=True,
     )
