@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -19,6 +20,8 @@ from torch.utils.data import Dataset, Sampler
 
 # Part of the memory that is free at the start that cached cases may take.
 CACHE_SHARE = 0.3
+# Threads that decode the cases to cache: reading and unpacking files leave Python's lock alone.
+DECODERS = min(8, os.cpu_count() or 1)
 
 
 class TrainingSamples(Dataset):
@@ -47,7 +50,7 @@ class TrainingSamples(Dataset):
         cache_rate: float | None = None,
     ) -> None:
         rate = affordable_cache_rate(data, transform) if cache_rate is None else cache_rate
-        self.cases = CacheDataset(list(data), transform, cache_rate=rate, num_workers=1, progress=False)
+        self.cases = CacheDataset(list(data), transform, cache_rate=rate, num_workers=DECODERS, progress=False)
         self.data = self.cases.data
         self.random_transform = Compose(random_transform)
         self.length, self.seed = length, seed

@@ -10,6 +10,7 @@ import torch
 from monai.transforms import Transform
 from torch import Tensor
 
+from sfg_med.data.cases import TISSUE
 from sfg_med.spec import ANNOTATED, ImageTask, LabelTask, ModelSpec
 from sfg_med.transforms.read import LABELS
 
@@ -35,6 +36,8 @@ class EncodeTargetsd(Transform):
         labels = result.pop(LABELS, {})
         result.setdefault("mask", torch.ones_like(reference, dtype=torch.uint8))
         result["mask"] = (result["mask"] > 0).to(torch.uint8)
+        if TISSUE in result:
+            result[TISSUE] = result[TISSUE].to(torch.uint8)
         for task in self.spec.volume_tasks:
             annotated = torch.zeros(task.channels)
             if task.name not in result:
