@@ -26,7 +26,8 @@ class Dataset:
     Args:
         path: the folder.
         files: role to file name without suffix, with ``{case}`` for the case name. Roles are the input's name, the
-            tasks' names, ``mask`` (body) and ``tissue`` (of simulated men). The default is one folder per case: ``{case}/mr``, ``{case}/ct``, ...
+            tasks' names, ``mask`` (body) and ``tissue`` (of simulated men). The default is one
+            folder per case: ``{case}/mr``, ``{case}/ct``, ...
         labels: label name to value in this dataset's files, where it differs from the model's label set. A label that
             is not named here was not drawn: in the loss its voxels may be anything but the labels that were.
         splits: file name of the splits within ``path``.

@@ -42,6 +42,8 @@ class ReadCased(Transform):
         result = dict(data)
         reference = read_volume(data[self.spec.input_name], role=self.spec.input_name)
         result[self.spec.input_name] = _tensor(reference)
+        if TISSUE not in self.roles:
+            result.pop(TISSUE, None)
         strict = result.pop(OTHER_LABELS, REFUSE) == REFUSE
         for role in self.roles:
             if role not in data:

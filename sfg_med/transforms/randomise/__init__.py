@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Domain randomisation: what MR scanners, protocols and coils do to an image, drawn at random while training.
 
-A network that has met every contrast, resolution, artefact and field of view need not care which one it meets (Billot et
-al., SynthSeg, Medical Image Analysis 86:102789, 2023). MONAI has transforms for bias fields, gamma, histogram shifts, Gibbs
-ringing, blur and noise; here is what it lacks. All of them expect magnitude images: signal from 0 upward, air near 0.
+A network that has met every contrast, resolution, artefact and field of view need not care which one it meets (Billot
+et al., SynthSeg, Medical Image Analysis 86:102789, 2023). MONAI has transforms for bias fields, gamma, histogram
+shifts, Gibbs ringing, blur and noise; here is what it lacks. All expect magnitude images: signal from 0 upward.
 """
 
 from sfg_med.transforms.randomise.contrast import RandTissueContrastd

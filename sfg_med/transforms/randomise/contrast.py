@@ -23,15 +23,15 @@ SIGNALLESS = ("air", "gas", "cortical_bone", "metal")
 class RandTissueContrastd(RandomizableTransform, MapTransform):
     """Paint every tissue in a brightness drawn at random, and blend that with the image there is.
 
-    After the generative model of SynthSeg (Billot et al., 2023): the brightness of tissue t is uniform in [0, 1], with a texture of
-    random strength and grain. Air, gas, cortical bone and metal stay dark, as in every MR sequence. Now and then tissues share
-    a brightness, so that boundaries vanish. What the image there is has within tissues (its texture, partial volume) is kept
-    in part.
+    After the generative model of SynthSeg (Billot et al., 2023): the brightness of each tissue is uniform between dark
+    and bright, with a texture of random strength and grain. Air, gas, cortical bone and metal stay dark, as in every MR
+    sequence. Now and then tissues share a brightness, so that boundaries vanish. What the image there is shows within
+    tissues (its texture, partial volume) is kept in part.
 
     Args:
         keys: images to change, ``(1, X, Y, Z)``, magnitude.
-        tissue_key: map of tissues, numbers as in :data:`sfg_med.data.simulation.tissues.TISSUE_NAMES`; a case without it
-            is passed on unchanged.
+        tissue_key: map of tissues, numbers as in :data:`sfg_med.data.simulation.tissues.TISSUE_NAMES`; a case without
+            it is passed on unchanged.
         prob: probability of a change.
         blend: lowest and highest share of the random image.
         flatten: probability that a tissue takes the brightness of another one.

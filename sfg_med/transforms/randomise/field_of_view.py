@@ -16,8 +16,8 @@ from sfg_med.spec import ModelSpec
 class RandFieldOfViewd(RandomizableTransform, MapTransform):
     """Crop to what a smaller field of view would have shown.
 
-    The box is centred near a label where the case has it (diagnostic scans are planned on the prostate), else anywhere. Pad
-    afterwards, after intensities are normalised: what lies outside the field of view must not be known.
+    The box is centred near a label where the case has it (diagnostic scans are planned on the prostate), else anywhere.
+    Pad after intensities are normalised: what lies outside the field of view must not be known.
 
     Args:
         keys: images to crop together; missing ones are passed over.

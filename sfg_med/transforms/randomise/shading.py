@@ -16,8 +16,8 @@ from sfg_med.transforms.randomise.base import RandImaged
 class RandCoilShadingd(RandImaged):
     """Brighter near a coil: the image times ``1 + a / (1 + (d / b)^2)``, d the distance to a point drawn at random.
 
-    A surface coil lies at the edge of the image, an endorectal one inside it; their sensitivity falls off with distance much
-    faster than the low-order polynomials of MONAI's RandBiasField do.
+    A surface coil lies at the edge of the image, an endorectal one inside it; their sensitivity falls off with distance
+    much faster than the low-order polynomials of MONAI's RandBiasField do.
 
     Args:
         keys: images to change.
@@ -40,7 +40,7 @@ class RandCoilShadingd(RandImaged):
 
     def draw(self) -> dict[str, Any]:
         """Where the coil is, in parts of the image's size, its gain and its reach."""
-        gain = float(np_exp_uniform(self.R, *self.gain))
+        gain = log_uniform(self.R, *self.gain)
         return {"centre": self.R.uniform(0.0, 1.0, 3).tolist(), "gain": gain, "reach": self.R.uniform(*self.reach_mm)}
 
     def change(self, image: Tensor, **drawn: Any) -> Tensor:
@@ -52,6 +52,6 @@ class RandCoilShadingd(RandImaged):
         return image * (1 + drawn["gain"] / (1 + squared))
 
 
-def np_exp_uniform(random: Any, low: float, high: float) -> float:
+def log_uniform(random: Any, low: float, high: float) -> float:
     """A number between two positive ones, uniform on a logarithmic scale."""
     return float(low * (high / low) ** random.uniform())
