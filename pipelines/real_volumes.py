@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What models do on real MR never trained on: ``python -m pipelines.real_volumes -m NAME=MODEL --data DIR --out DIR``.
+
+Predicts as ``sfg-med predict`` does, into ``OUT/NAME``, and scores what real references there are. Writes
+``real_volumes.csv`` (a row for each model and case), ``.json`` (also the goals), ``.md`` and ``.svg``, of all models in
+``OUT``, also those of earlier calls. The same call goes on where it was stopped. ``OUT/pictures`` and ``qc.html`` show
+patients: they stay where the data may be.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.command import run_command
+from pipelines.real_volumes_cases import SETS, RealCase, find_real_cases, image_file
+from pipelines.runs import check_conditions, locked, owner
+from sfg_med.data.atomic import atomic_path, write_json, write_text
+from sfg_med.errors import SfgMedError
+from sfg_med.inference.manifest import now
+
+SCHEMA = "sfg_med.real_volumes/1"
+SCORES = "scores.json"
+INTERRUPTED = 130
+_MODEL = typer.Option("--model", "-m", help="NAME=MODEL (file or folder of a run), again for each model. "
+                      "Default: the demonstration model.")  # fmt: skip
+
+
+def main(
+    data: Annotated[Path, typer.Option("--data", help="Folder of the real data sets.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    model: Annotated[list[str] | None, _MODEL] = None,
+    half: Annotated[str, typer.Option(help="choose: what models may be chosen by; report; all.")] = "all",
+    sets: Annotated[str, typer.Option(help="Data sets, parted by commas.")] = ",".join(SETS),
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    overlap: Annotated[float, typer.Option(min=0.0, max=0.95, help="Part that sliding windows share.")] = 0.5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict finished cases again.")] = False,
+    pictures: Annotated[bool, typer.Option(help="Draw PNG pictures and qc.html.")] = True,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print all tables as Markdown.")] = False,
+) -> None:
+    """Score models on real MR that was never trained on. For research only, not for clinical use."""
+    cases = find_real_cases(data, [name.strip() for name in sets.split(",")], half)
+    models = parse_models(model or [])
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    options: dict[str, Any] = {"device": device, "precision": precision, "overlap": overlap, "samples": 1}
+    check_conditions(out, {"data": str(data.resolve()), **options})
+    for name, path in models.items():
+        with locked(out / name) as mine:
+            if not mine:
+                typer.echo(f"{name}: left to {owner(out / name)}, which is doing it")
+                continue
+            run_model(name, path, cases, out, options, overwrite=overwrite, pictures=pictures)
+    document = collect(out)
+    write_results(out, document)
+    _print(out, document, as_markdown=markdown)
+    if any(document["models"][name]["summary"]["errors"] for name in models if name in document["models"]):
+        raise typer.Exit(1)
+
+
+def parse_models(words: Sequence[str]) -> dict[str, Path]:
+    """``NAME=MODEL`` words to name and model file; without words the demonstration model.
+
+    Raises:
+        SfgMedError: for a word without name, a name twice or with a slash, or a model that is not there.
+    """
+    from sfg_med.inference.model_path import demonstration_model, find_model
+
+    if not words:
+        return {"demonstration": find_model(demonstration_model())}
+    found: dict[str, Path] = {}
+    for word in words:
+        name, _, path = word.partition("=")
+        if not (name and path) or name in found or name in ("pictures", "inputs") or not _is_file_name(name):
+            raise SfgMedError("-m", "NAME=MODEL, each with a plain name of its own", repr(word), "write -m new=RUN")
+        found[name] = find_model(Path(path))
+    return found
+
+
+def run_model(
+    name: str,
+    path: Path,
+    cases: Sequence[RealCase],
+    out: Path,
+    options: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    pictures: bool = True,
+) -> None:
+    """Predict and score all cases with one model; scores are kept in ``OUT/NAME/scores.json`` after every case.
+
+    Raises:
+        SfgMedError: if the folder holds another model's results.
+    """
+    from sfg_med.inference.predictor import Predictor
+    from sfg_med.inference.run import run_cases
+    from sfg_med.model_file import load_model
+
+    loaded = load_model(path)
+    folder = out / name
+    by_key = {case.key: case for case in cases}
+    trained = set(loaded.metadata.get("provenance", {}).get("train", []))
+    rows = {} if overwrite else _former(folder / SCORES, loaded.sha256)
+    about = {"name": name, "path": str(loaded.path), "sha256": loaded.sha256}
+
+    def keep(record: dict[str, Any]) -> None:
+        case = by_key[record["case"]]
+        row = score_row(name, case, loaded.spec, record, folder, trained)
+        rows[case.key] = row
+        write_json(folder / SCORES, {**about, "rows": [rows[key] for key in sorted(rows)]})
+        if pictures and not row["error"]:
+            _draw(out / "pictures" / name / f"{case.key.replace('/', '_')}.png", case, loaded.spec, record, folder)
+        number = list(by_key).index(case.key) + 1
+        typer.echo(f"[{number}/{len(cases)}] {name} {case.key}: {_words(row)}")
+
+    predictor = Predictor(loaded, **options)
+    jobs = [_job(case, out / "inputs") for case in cases]
+    result = run_cases(predictor, jobs, folder, options=dict(options), overwrite=overwrite, progress=keep)
+    if result.interrupted:
+        typer.echo("interrupted: the same call goes on with the cases that are left", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if pictures:
+        from sfg_med.report.prediction_page import write_qc_page
+
+        write_qc_page(folder)
+
+
+def score_row(
+    name: str, case: RealCase, spec: Any, record: Mapping[str, Any], folder: Path, trained: set[str]
+) -> dict[str, Any]:
+    """One row of the table; what goes wrong in a case is its ``error``, and the other cases go on."""
+    from pipelines.real_volumes_scores import flags_of, is_plausible, score_case
+
+    error, flags = record["error"], []
+    scores: dict[str, float] = {}
+    if not error:
+        try:
+            scores = score_case(case, spec, record, folder)
+            flags = flags_of(case, record)
+        except Exception as problem:
+            error = f"not scored: {problem if isinstance(problem, SfgMedError) else repr(problem)}"
+    return {
+        "model": name,
+        "set": case.collection,
+        "case": case.name,
+        "half": case.half,
+        "group": case.group,
+        "error": error,
+        "in_training": bool(trained & {case.name, *case.aliases}),
+        "seconds": record["seconds"],
+        "plausible": not error and is_plausible(flags),
+        "flags": ";".join(flags),
+        "note": case.note,
+        **{column: _plain(value) for column, value in scores.items()},
+    }
+
+
+def collect(out: Path) -> dict[str, Any]:
+    """The scores of all models in a folder, with their summaries."""
+    from pipelines.real_volumes_summary import summarise
+
+    models = {}
+    for path in sorted(out.glob(f"*/{SCORES}")):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        models[stored["name"]] = {**stored, "summary": summarise(stored["rows"])}
+    return {"schema": SCHEMA, "created": now(), "notice": "Research only, not for clinical use.", "models": models}
+
+
+def write_results(out: Path, document: Mapping[str, Any]) -> None:
+    """Write the table, the summary, the Markdown and the figure."""
+    from pipelines.real_volumes_figure import draw
+    from pipelines.real_volumes_summary import markdown
+
+    rows = [row for model in document["models"].values() for row in model["rows"]]
+    names = list(dict.fromkeys(column for row in rows for column in row))
+    with atomic_path(out / "real_volumes.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    write_json(out / "real_volumes.json", document)
+    write_text(out / "real_volumes.md", markdown(document["models"]))
+    draw(document["models"], out / "real_volumes.svg")
+
+
+def _print(out: Path, document: Mapping[str, Any], *, as_markdown: bool) -> None:
+    from pipelines.real_volumes_summary import goal_table, markdown
+
+    if as_markdown:
+        typer.echo(markdown(document["models"]))
+        return
+    typer.echo(goal_table(document["models"]))
+    for name, model in document["models"].items():
+        counts = model["summary"]
+        typer.echo(f"{name}: {counts['cases']} cases, {counts['errors']} failed, {counts['implausible']} implausible")
+    typer.echo(", ".join(str(out / f"real_volumes.{kind}") for kind in ("csv", "json", "md", "svg")))
+
+
+def _job(case: RealCase, inputs: Path) -> Any:
+    from sfg_med.inference.inputs import Job
+
+    try:
+        return Job(case.key, image_file(case, inputs), case.key)
+    except SfgMedError as error:
+        return Job(case.key, case.image, case.key, str(error))
+
+
+def _former(path: Path, sha256: str) -> dict[str, dict[str, Any]]:
+    """Rows of an earlier call by the same model: of other sets or halves, perhaps."""
+    if not path.is_file():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return {f"{r['set']}/{r['case']}": r for r in stored["rows"]} if stored["sha256"] == sha256 else {}
+
+
+def _draw(path: Path, case: RealCase, spec: Any, record: Mapping[str, Any], folder: Path) -> None:
+    """A picture is an extra: without it the numbers are still good, so a failure is only said."""
+    from pipelines.real_volumes_pictures import write_picture
+
+    if record["skipped"] and path.is_file():
+        return
+    try:
+        write_picture(path, case, spec, record, folder)
+    except Exception as error:
+        typer.echo(f"warning: {path} was not written: {' '.join(repr(error).split())[:300]}", err=True)
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    if row["error"]:
+        return f"failed: {row['error']}"
+    return ", ".join(_parts(row))
+
+
+def _parts(row: Mapping[str, Any]) -> Iterator[str]:
+    dice = {column.removeprefix("dice_"): value for column, value in row.items() if column.startswith("dice_")}
+    for organ, value in dice.items():
+        yield f"Dice {organ} {value:.3f}" if value is not None else f"{organ} without reference"
+    if not dice:
+        yield f"prostate {row.get('volume_ml_prostate') or 0:.0f} ml"
+    yield f"{row['seconds']:.1f} s" if row["seconds"] is not None else "finished before"
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN; nobody needs more than six digits."""
+    return float(f"{value:.6g}") if value == value else None
+
+
+def _is_file_name(name: str) -> bool:
+    return Path(name).name == name and not name.startswith(".")
+
+
+if __name__ == "__main__":
+    run_command(main)

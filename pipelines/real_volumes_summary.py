@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rows of real volumes come to: goals, spread over PROMISE12, and the cases that went wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.real_volumes_cases import HALVES
+from pipelines.real_volumes_scores import HEADS
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+PROMISE12_CASES = 26
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure that a model should reach on real volumes.
+
+    Args:
+        key: name in the JSON.
+        title: what a table says.
+        wanted: the goal in words.
+        value: the figure, from all rows of a model; ``None`` if it was not measured.
+        reached: whether a figure is good enough.
+        digits: decimals to print.
+    """
+
+    key: str
+    title: str
+    wanted: str
+    value: Callable[[Rows], float | None]
+    reached: Callable[[float], bool]
+    digits: int = 3
+
+
+def _least(limit: float) -> Callable[[float], bool]:
+    return lambda value: value >= limit
+
+
+def _within(limit: float) -> Callable[[float], bool]:
+    return lambda value: abs(value) <= limit
+
+
+def _none(value: float) -> bool:
+    return value == 0
+
+
+def _hipmri(column: str) -> Callable[[Rows], float | None]:
+    return lambda rows: next((number(r, column) for r in rows if r["set"] == "hipmri"), None)
+
+
+def _worse_head(rows: Rows) -> float | None:
+    shares = [_hipmri(f"in_bone_{head}")(rows) for head in HEADS]
+    known = [share for share in shares if share is not None]
+    return min(known) if len(known) == len(HEADS) else None
+
+
+def _promise12_median(rows: Rows) -> float | None:
+    return spread(promise12(rows))["median"]
+
+
+def _promise12_without(rows: Rows) -> float | None:
+    cases = promise12(rows)
+    return float(len(cases) - spread(cases)["found"]) if cases else None
+
+
+_bone_minus_soft = _hipmri("bone_minus_soft_hu")
+GOALS = (
+    Goal("hipmri_dice_bladder", "HipMRI Dice bladder", "0.80 or more", _hipmri("dice_bladder"), _least(0.80)),
+    Goal("hipmri_dice_prostate", "HipMRI Dice prostate", "0.60 or more", _hipmri("dice_prostate"), _least(0.60)),
+    Goal("hipmri_dice_rectum", "HipMRI Dice rectum", "0.50 or more", _hipmri("dice_rectum"), _least(0.50)),
+    Goal("hipmri_in_bone", "HipMRI heads inside bone, the worse one", "0.90 or more", _worse_head, _least(0.90)),
+    Goal("hipmri_heads_found", "HipMRI both heads found", "yes (1)", _hipmri("heads_found"), _least(1), 0),
+    Goal("hipmri_sides", "HipMRI left and right", "right (1)", _hipmri("heads_on_their_sides"), _least(1), 0),
+    Goal("hipmri_bone", "HipMRI bone minus soft tissue (HU)", "200 or more", _bone_minus_soft, _least(200), 0),
+    Goal("hipmri_bladder", "HipMRI bladder (HU)", "-30 to 30", _hipmri("hu_bladder"), _within(30), 0),
+    Goal("promise12_median", "PROMISE12 median Dice prostate", "0.60 or more", _promise12_median, _least(0.60)),
+    Goal("promise12_without", "PROMISE12 cases without prostate", "0", _promise12_without, _none, 0),
+)  # fmt: skip
+
+
+def number(row: Row, column: str) -> float | None:
+    """A row's number, or ``None`` where there is none."""
+    value = row.get(column)
+    return None if value is None or (isinstance(value, float) and math.isnan(value)) else float(value)
+
+
+def promise12(rows: Rows) -> list[Row]:
+    """The rows of PROMISE12."""
+    return [row for row in rows if row["set"] == "promise12"]
+
+
+def spread(rows: Rows) -> dict[str, Any]:
+    """Spread of the prostate's Dice over some cases; a case with an error counts as 0 and as not found.
+
+    Returns:
+        ``n``, ``errors``, ``found``, and ``median``, ``q1``, ``q3``, ``min``, which are ``None`` without cases.
+    """
+    dice = np.array([0.0 if row["error"] else number(row, "dice_prostate") or 0.0 for row in rows])
+    names = ("min", "q1", "median", "q3")
+    values = [float(v) for v in np.quantile(dice, (0, 0.25, 0.5, 0.75))] if dice.size else [None] * len(names)
+    return {
+        "n": len(rows),
+        "errors": sum(bool(row["error"]) for row in rows),
+        "found": sum(number(row, "found_prostate") == 1 for row in rows if not row["error"]),
+        **dict(zip(names, values, strict=True)),
+    }
+
+
+def summarise(rows: Rows) -> dict[str, Any]:
+    """Summary of one model: goals, and the spread over PROMISE12 by half and acquisition group."""
+    cases = promise12(rows)
+    groups = sorted({row["group"] for row in cases})
+    goals = {}
+    for goal in GOALS:
+        value = goal.value(rows)
+        reached = None if value is None else bool(goal.reached(value))
+        goals[goal.key] = {"title": goal.title, "goal": goal.wanted, "value": value, "reached": reached}
+    return {
+        "cases": len(rows),
+        "errors": sum(bool(row["error"]) for row in rows),
+        "implausible": sum(not row["plausible"] for row in rows if not row["error"]),
+        "goals": goals,
+        "promise12_complete": len(cases) == PROMISE12_CASES,
+        "promise12": {
+            "all": spread(cases),
+            **{half: spread([row for row in cases if row["half"] == half]) for half in HALVES},
+        },
+        "promise12_groups": {group: spread([row for row in cases if row["group"] == group]) for group in groups},
+    }
+
+
+def troubles(rows: Rows) -> list[tuple[str, str]]:
+    """Cases that went wrong, and how: ``(set/case, words)``."""
+    found = []
+    for row in rows:
+        words = [f"error: {row['error']}"] if row["error"] else []
+        if not row["error"]:
+            if number(row, "found_prostate") == 0:
+                words.append("prostate not found" if number(row, "volume_ml_prostate") == 0 else "prostate elsewhere")
+            words += [flag for flag in row["flags"].split(";") if flag and not flag.startswith("fov_edge")]
+        if row["in_training"]:
+            words.append("this man was in the training")
+        if words:
+            found.append((f"{row['set']}/{row['case']}", ", ".join(words)))
+    return found
+
+
+def markdown(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tables for the documentation: goals, PROMISE12 by half and group, all masks, and the cases that went wrong.
+
+    Args:
+        models: name to ``{"summary": ..., "rows": ...}``.
+    """
+    return "\n\n".join([goal_table(models), _spreads(models), _organs(models), _troubles(models)]) + "\n"
+
+
+def goal_table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Goals against what each model reaches; what is missed is bold."""
+    lines = []
+    for goal in GOALS:
+        cells = []
+        for model in models.values():
+            entry = model["summary"]["goals"][goal.key]
+            cells.append(_goal_cell(entry["value"], entry["reached"], goal.digits))
+        lines.append([goal.title, goal.wanted, *cells])
+    partial = [name for name, m in models.items() if m["summary"]["promise12"]["all"]["n"] not in (0, PROMISE12_CASES)]
+    note = "".join(f"\n\nOnly {models[n]['summary']['promise12']['all']['n']} of PROMISE12 for {n}." for n in partial)
+    return _table(["goal", "wanted", *models], lines) + note
+
+
+def _spreads(models: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = []
+    for name, model in models.items():
+        parts = {**model["summary"]["promise12"], **model["summary"]["promise12_groups"]}
+        for part, s in parts.items():
+            if s["n"]:
+                quartiles = f"{_cell(s['q1'], 3)} to {_cell(s['q3'], 3)}"
+                least = _cell(s["min"], 3)
+                lines.append([name, part, s["n"], _cell(s["median"], 3), quartiles, least, s["found"], s["errors"]])
+    head = ["model", "PROMISE12 cases", "n", "median Dice", "quartiles", "least", "found", "errors"]
+    return _table(head, lines)
+
+
+def _organs(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every row that is not of PROMISE12, organ by organ."""
+    lines = []
+    for name, model in models.items():
+        for row in model["rows"]:
+            if row["set"] == "promise12" or row["error"]:
+                continue
+            for column in row:
+                organ = column.removeprefix("volume_ml_")
+                if organ == column or row[column] is None:
+                    continue
+                numbers = [_cell(number(row, f"{kind}_{organ}"), d) for kind, d in _ORGAN_COLUMNS]
+                lines.append([name, f"{row['set']}/{row['case']}", organ.replace("_", " "), *numbers])
+    return _table(["model", "case", "organ", "Dice", "HD95 (mm)", "ml", "ml of the reference", "in bone"], lines)
+
+
+_ORGAN_COLUMNS = (("dice", 3), ("hd95_mm", 1), ("volume_ml", 1), ("reference_ml", 1), ("in_bone", 3))
+
+
+def _troubles(models: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [[name, case, words] for name, model in models.items() for case, words in troubles(model["rows"])]
+    return _table(["model", "case", "what went wrong"], lines) if lines else "No case went wrong."
+
+
+def _goal_cell(value: float | None, reached: bool | None, digits: int) -> str:
+    text = _cell(value, digits)
+    return f"**{text}**" if reached is False else text
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)
