@@ -60,7 +60,7 @@ def main(
                 typer.echo(f"{name}: left to {owner(out / name)}, which is doing it")
                 continue
             run_model(name, path, cases, out, options, overwrite=overwrite, pictures=pictures)
-    document = collect(out)
+    document = collect(out, list(models))
     write_results(out, document)
     _print(out, document, as_markdown=markdown)
     if any(document["models"][name]["summary"]["errors"] for name in models if name in document["models"]):
@@ -108,15 +108,15 @@ def run_model(
     loaded = load_model(path)
     folder = out / name
     by_key = {case.key: case for case in cases}
-    trained = set(loaded.metadata.get("provenance", {}).get("train", []))
-    rows = {} if overwrite else _former(folder / SCORES, loaded.sha256)
-    about = {"name": name, "path": str(loaded.path), "sha256": loaded.sha256}
+    rows = _former(folder / SCORES, loaded.sha256)
+    trained_on = loaded.metadata.get("provenance", {}).get("dataset", [])
+    about = {"name": name, "path": str(loaded.path), "sha256": loaded.sha256, "trained_on": trained_on}
 
     def keep(record: dict[str, Any]) -> None:
         case = by_key[record["case"]]
-        row = score_row(name, case, loaded.spec, record, folder, trained)
+        row = score_row(name, case, loaded.spec, record, folder)
         rows[case.key] = row
-        write_json(folder / SCORES, {**about, "rows": [rows[key] for key in sorted(rows)]})
+        write_json(folder / SCORES, {**about, "rows": sorted(rows.values(), key=_place)})
         if pictures and not row["error"]:
             _draw(out / "pictures" / name / f"{case.key.replace('/', '_')}.png", case, loaded.spec, record, folder)
         number = list(by_key).index(case.key) + 1
@@ -134,9 +134,7 @@ def run_model(
         write_qc_page(folder)
 
 
-def score_row(
-    name: str, case: RealCase, spec: Any, record: Mapping[str, Any], folder: Path, trained: set[str]
-) -> dict[str, Any]:
+def score_row(name: str, case: RealCase, spec: Any, record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """One row of the table; what goes wrong in a case is its ``error``, and the other cases go on."""
     from pipelines.real_volumes_scores import flags_of, is_plausible, score_case
 
@@ -155,7 +153,6 @@ def score_row(
         "half": case.half,
         "group": case.group,
         "error": error,
-        "in_training": bool(trained & {case.name, *case.aliases}),
         "seconds": record["seconds"],
         "plausible": not error and is_plausible(flags),
         "flags": ";".join(flags),
@@ -164,14 +161,13 @@ def score_row(
     }
 
 
-def collect(out: Path) -> dict[str, Any]:
-    """The scores of all models in a folder, with their summaries."""
+def collect(out: Path, first: Sequence[str] = ()) -> dict[str, Any]:
+    """The scores of all models in a folder, with their summaries; some first, in their order."""
     from pipelines.real_volumes_summary import summarise
 
-    models = {}
-    for path in sorted(out.glob(f"*/{SCORES}")):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        models[stored["name"]] = {**stored, "summary": summarise(stored["rows"])}
+    stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"*/{SCORES}"))]
+    stored.sort(key=lambda model: first.index(model["name"]) if model["name"] in first else len(first))
+    models = {model["name"]: {**model, "summary": summarise(model["rows"])} for model in stored}
     return {"schema": SCHEMA, "created": now(), "notice": "Research only, not for clinical use.", "models": models}
 
 
@@ -251,6 +247,10 @@ def _parts(row: Mapping[str, Any]) -> Iterator[str]:
 def _plain(value: float) -> float | None:
     """JSON has no NaN; nobody needs more than six digits."""
     return float(f"{value:.6g}") if value == value else None
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, str]:
+    return list(SETS).index(row["set"]), row["case"]
 
 
 def _is_file_name(name: str) -> bool:

@@ -37,7 +37,6 @@ class RealCase:
         regions: whether the reference also has the body (1) and all bone (2), so that HU and heads can be judged.
         half: ``choose`` or ``report``; only the former may be looked at to choose a model.
         group: acquisition group, for tables.
-        aliases: names under which a training may have seen this man.
         note: what a reader of the numbers must know.
     """
 
@@ -49,7 +48,6 @@ class RealCase:
     regions: bool = False
     half: str = REPORT
     group: str = ""
-    aliases: tuple[str, ...] = ()
     note: str = ""
 
     @property
@@ -134,7 +132,6 @@ def _hipmri(folder: Path) -> list[RealCase]:
             folder / f"{name}_seg.nii.gz",
             HIPMRI_ORGANS,
             regions=True,
-            aliases=("case018",),
         )
     ]
 

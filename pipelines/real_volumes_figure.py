@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from sfg_med.data.atomic import write_text
 from sfg_med.report.charts import INK, LINE_COLOURS, drawing, standalone
 
-Series = Mapping[str, Mapping[str, Sequence[float]]]
 _GOALS = {("hipmri", "bladder"): 0.80, ("hipmri", "prostate"): 0.60, ("hipmri", "rectum"): 0.50,
           ("promise12", "prostate"): 0.60}  # fmt: skip
 _TITLES = {"hipmri": "HipMRI", "promise12": "PROMISE12", "prostatex": "PROSTATEx", "dicom": "Prostate-3T"}
@@ -40,7 +39,7 @@ def draw(models: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         axes.plot([], [], ":", color=INK, linewidth=1.2, label="goal (of the median)")
         axes.set_yticks(range(len(series)), list(series))
         axes.set(
-            xlim=(-0.03, 1.0),
+            xlim=(-0.03, 1.03),
             xlabel="Dice; a dot is a case, a bar the median of several",
             ylim=(-0.6, len(series) - 0.4),
         )
@@ -52,7 +51,8 @@ def draw(models: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 def dice_series(
     models: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, tuple[float | None, dict[str, list[float]]]]:
-    """Title of a row of the chart to its goal and each model's Dice; a case with an error has Dice 0."""
+    """Title of a row of the chart to its goal and each model's Dice; a case with an error has Dice 0
+    where its set always has a reference."""
     found: dict[str, tuple[float | None, dict[str, list[float]]]] = {}
     for name, model in models.items():
         for row in model["rows"]:
@@ -62,16 +62,13 @@ def dice_series(
 
 
 def _entries(row: Mapping[str, Any]) -> list[tuple[str, float | None, float]]:
-    entries = []
     title = _TITLES.get(row["set"], row["set"])
-    for column, value in row.items():
-        organ = column.removeprefix("dice_")
-        if organ == column or (value is None and not row["error"]):
-            continue
-        goal = _GOALS.get((row["set"], organ))
-        entries.append((f"{title} {organ}", goal, float(value or 0)))
-        if row["group"]:
-            entries.append((f"    {row['group'].replace('_', ' ')}", None, float(value or 0)))
+    dice = {column.removeprefix("dice_"): row[column] or 0.0 for column in row if column.startswith("dice_")}
+    if row["error"]:
+        dice = {organ: 0.0 for name, organ in _GOALS if name == row["set"]}
+    entries = [(f"{title} {organ}", _GOALS.get((row["set"], organ)), float(value)) for organ, value in dice.items()]
+    if row["group"]:
+        entries += [(f"{title} {row['group'].replace('_', ' ')}", None, value) for _, _, value in entries]
     return entries
 
 

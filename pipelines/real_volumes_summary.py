@@ -66,8 +66,8 @@ def _promise12_median(rows: Rows) -> float | None:
 
 
 def _promise12_without(rows: Rows) -> float | None:
-    cases = promise12(rows)
-    return float(len(cases) - spread(cases)["found"]) if cases else None
+    found = spread(promise12(rows))
+    return float(found["n"] - found["found"]) if found["n"] else None
 
 
 _bone_minus_soft = _hipmri("bone_minus_soft_hu")
@@ -102,6 +102,7 @@ def spread(rows: Rows) -> dict[str, Any]:
     Returns:
         ``n``, ``errors``, ``found``, and ``median``, ``q1``, ``q3``, ``min``, which are ``None`` without cases.
     """
+    rows = [row for row in rows if row["error"] or "dice_prostate" in row]  # others: the model has no prostate
     dice = np.array([0.0 if row["error"] else number(row, "dice_prostate") or 0.0 for row in rows])
     names = ("min", "q1", "median", "q3")
     values = [float(v) for v in np.quantile(dice, (0, 0.25, 0.5, 0.75))] if dice.size else [None] * len(names)
@@ -145,8 +146,6 @@ def troubles(rows: Rows) -> list[tuple[str, str]]:
             if number(row, "found_prostate") == 0:
                 words.append("prostate not found" if number(row, "volume_ml_prostate") == 0 else "prostate elsewhere")
             words += [flag for flag in row["flags"].split(";") if flag and not flag.startswith("fov_edge")]
-        if row["in_training"]:
-            words.append("this man was in the training")
         if words:
             found.append((f"{row['set']}/{row['case']}", ", ".join(words)))
     return found
@@ -158,7 +157,10 @@ def markdown(models: Mapping[str, Mapping[str, Any]]) -> str:
     Args:
         models: name to ``{"summary": ..., "rows": ...}``.
     """
-    return "\n\n".join([goal_table(models), _spreads(models), _organs(models), _troubles(models)]) + "\n"
+    return (
+        "\n\n".join([goal_table(models), _trainings(models), _spreads(models), _organs(models), _troubles(models)])
+        + "\n"
+    )
 
 
 def goal_table(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -173,6 +175,11 @@ def goal_table(models: Mapping[str, Mapping[str, Any]]) -> str:
     partial = [name for name, m in models.items() if m["summary"]["promise12"]["all"]["n"] not in (0, PROMISE12_CASES)]
     note = "".join(f"\n\nOnly {models[n]['summary']['promise12']['all']['n']} of PROMISE12 for {n}." for n in partial)
     return _table(["goal", "wanted", *models], lines) + note
+
+
+def _trainings(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each model file says of its training; none of the sets scored here may be in it."""
+    return "  \n".join(f"{n}: trained on {', '.join(m['trained_on']) or 'unknown data'}." for n, m in models.items())
 
 
 def _spreads(models: Mapping[str, Mapping[str, Any]]) -> str:
