@@ -81,7 +81,7 @@ GOALS = (
     Goal("hipmri_bone", "HipMRI bone minus soft tissue (HU)", "200 or more", _bone_minus_soft, _least(200), 0),
     Goal("hipmri_bladder", "HipMRI bladder (HU)", "-30 to 30", _hipmri("hu_bladder"), _within(30), 0),
     Goal("promise12_median", "PROMISE12 median Dice prostate", "0.60 or more", _promise12_median, _least(0.60)),
-    Goal("promise12_without", "PROMISE12 cases without prostate", "0", _promise12_without, _none, 0),
+    Goal("promise12_without", "PROMISE12 prostate missed (no overlap)", "0", _promise12_without, _none, 0),
 )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def spread(rows: Rows) -> dict[str, Any]:
     """Spread of the prostate's Dice over some cases; a case with an error counts as 0 and as not found.
 
     Returns:
-        ``n``, ``errors``, ``found``, and ``median``, ``q1``, ``q3``, ``min``, which are ``None`` without cases.
+        ``n``, ``errors``, ``empty`` (no prostate at all), ``found`` (some overlap), and ``median``, ``q1``, ``q3``, ``min``, which are ``None`` without cases.
     """
     rows = [row for row in rows if row["error"] or "dice_prostate" in row]  # others: the model has no prostate
     dice = np.array([0.0 if row["error"] else number(row, "dice_prostate") or 0.0 for row in rows])
@@ -109,6 +109,7 @@ def spread(rows: Rows) -> dict[str, Any]:
     return {
         "n": len(rows),
         "errors": sum(bool(row["error"]) for row in rows),
+        "empty": sum(number(row, "volume_ml_prostate") == 0 for row in rows if not row["error"]),
         "found": sum(number(row, "found_prostate") == 1 for row in rows if not row["error"]),
         **dict(zip(names, values, strict=True)),
     }
@@ -190,8 +191,10 @@ def _spreads(models: Mapping[str, Mapping[str, Any]]) -> str:
             if s["n"]:
                 quartiles = f"{_cell(s['q1'], 3)} to {_cell(s['q3'], 3)}"
                 least = _cell(s["min"], 3)
-                lines.append([name, part, s["n"], _cell(s["median"], 3), quartiles, least, s["found"], s["errors"]])
-    head = ["model", "PROMISE12 cases", "n", "median Dice", "quartiles", "least", "found", "errors"]
+                lines.append(
+                    [name, part, s["n"], _cell(s["median"], 3), quartiles, least, s["found"], s["empty"], s["errors"]]
+                )
+    head = ["model", "PROMISE12 cases", "n", "median Dice", "quartiles", "least", "found", "empty", "errors"]
     return _table(head, lines)
 
 

@@ -216,7 +216,7 @@ def test_a_failed_case_counts_as_not_found() -> None:
     assert [summary["promise12"][half]["n"] for half in ("all", "choose", "report")] == [5, 3, 2]
     assert [case for case, _ in troubles(rows)] == ["promise12/3", "promise12/4", "promise12/5"]
     table = goal_table({"new": {"summary": summary}})
-    assert "| PROMISE12 cases without prostate | 0 | **2** |" in table
+    assert "| PROMISE12 prostate missed (no overlap) | 0 | **2** |" in table
     assert "Only 5 of PROMISE12" in table
 
 
