@@ -28,7 +28,8 @@ from pipelines.real_volumes_scores import (
     is_plausible,
     organ_scores,
 )
-from pipelines.real_volumes_summary import goal_table, spread, summarise, troubles
+from pipelines.real_volumes_summary import spread, summarise, troubles
+from pipelines.real_volumes_tables import goal_table
 from sfg_med.data.cases import Dataset, find_cases
 from sfg_med.errors import SfgMedError
 from sfg_med.spec import PELVIS_LABELS, ModelSpec
