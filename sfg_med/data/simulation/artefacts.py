@@ -35,7 +35,7 @@ def add_void(painter: Painter, spacing_mm: tuple[float, ...]) -> None:
         return
     rng = painter.space.streams("metal artefact")
     width, shift = rng.uniform(5.0, 11.0), rng.uniform(5.0, 12.0) * rng.choice((-1.0, 1.0))
-    slices = find_objects(painter.metal < 69)[0]
+    slices = find_objects((painter.metal < 69).astype(np.uint8))[0]
     distance, signal = painter.metal[slices], painter.canvas.mr[slices]
     waves = painter.space.noise("metal artefact waves", 28.0, slices)
     moved = np.clip(1 + 0.5 * waves, 0, 2) * np.exp(-np.clip(distance, 0, None) / 15) * ramp(distance, 69, 50)

@@ -150,9 +150,10 @@ def _axes(
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """Voxel positions relative to the hip centre, and where that lies in the scanner."""
     rng = streams("field of view")
-    wide = (165.0 + man.fat_mm) * man.scale[0] + 14.0 + man.warp_mm
+    lean = np.abs(np.sin(np.deg2rad(man.turn_deg)))
+    wide = (165.0 + 1.2 * man.fat_mm) * man.scale[0] + 14.0 + 2.0 * man.warp_mm + 110.0 * lean[0]
     front = (80.0 + 1.15 * man.fat_mm * man.belly) * man.scale[1] + 22.0 + man.warp_mm
-    back = (man.table_mm - 12.0) * man.scale[1] - 100.0 * abs(np.sin(np.deg2rad(man.turn_deg[1])))
+    back = (man.table_mm - 12.0) * man.scale[1] - 100.0 * lean[1]
     ends = FIELDS_OF_VIEW[field_of_view]
     bottom, top = ends[0] + rng.uniform(-5, 5), ends[1] + rng.uniform(-6, 6)
     low = np.array([-wide, back, bottom])

@@ -111,13 +111,22 @@ class Man:
     hip_implant: str
 
     @property
+    def mean_scale(self) -> float:
+        """Geometric mean of the scale."""
+        return float(np.prod(self.scale)) ** (1 / 3)
+
+    def sphere_mm(self, volume_ml: float) -> float:
+        """Radius in template coordinates of a sphere that has this volume in the man."""
+        return (3000.0 * volume_ml / (4.0 * np.pi)) ** (1 / 3) / self.mean_scale
+
+    @property
     def prostate_radii_mm(self) -> Triple:
         """Semi-axes of the prostate along x, y, z: wider than high, higher than deep.
 
         A coil's balloon presses it flat: depth -8.6 %, width +4.5 %, height +8.8 % (Osman et al., Radiol Res Pract
         2014:903747; 79 men).
         """
-        size = (3000.0 * self.prostate_ml / (4.0 * np.pi)) ** (1 / 3)
+        size = self.sphere_mm(self.prostate_ml)
         wide, deep = self.prostate_shape
         pressed = (1.045, 0.914, 1.088) if self.endorectal_coil else (1.0, 1.0, 1.0)
         high = 0.97 / (wide * deep)
@@ -133,7 +142,7 @@ class Man:
     @property
     def bladder_radii_mm(self) -> Triple:
         """Semi-axes of the bladder along x, y, z; the side walls of the pelvis keep a full one from being wide."""
-        cube = 3000.0 * self.bladder_ml / (4.0 * np.pi)
+        cube = self.sphere_mm(self.bladder_ml) ** 3
         wide = float(min((cube / (0.88 * self.bladder_flat)) ** (1 / 3), 55.0))
         return wide, 0.88 * wide, float(cube / (0.88 * wide * wide))
 
@@ -149,5 +158,5 @@ class Man:
     @property
     def head_radii_mm(self) -> Triple:
         """Semi-axes of the femoral head in template coordinates: a sphere once the man is scaled."""
-        mean = float(np.prod(self.scale)) ** (1 / 3)
-        return tuple(self.head_radius_mm * mean / s for s in self.scale)
+        x, y, z = (self.head_radius_mm * self.mean_scale / s for s in self.scale)
+        return x, y, z

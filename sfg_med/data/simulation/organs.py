@@ -156,7 +156,7 @@ def balloon(man: Man) -> tuple[Point, Point] | None:
         return None
     (cx, cy, cz), (_, ry, _) = man.prostate_centre_mm, man.prostate_radii_mm
     front, behind = cy - ry - 3.0, sacrum_front_mm(cz - 10.0) + 6.0
-    cube = 3000.0 * man.balloon_ml / (4.0 * np.pi)
+    cube = man.sphere_mm(man.balloon_ml) ** 3
     usual = (cube / 1.7) ** (1 / 3)
     deep = min(0.85 * usual, max((front - behind) / 2, 9.0))
     wide = min(float(np.sqrt(cube / (deep * 2.0))), 33.0)

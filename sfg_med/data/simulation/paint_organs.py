@@ -30,7 +30,7 @@ def paint_bladder(painter: Painter) -> None:
     box = space.box([centre - radii, centre + radii], 10)
     if box is None:
         return
-    outer = organs.bladder(space.at(box), man) + min(man.bladder_rough, 0.16 * radii[2]) * space.noise(
+    outer = organs.bladder(space.at(box), man) + min(man.bladder_rough, 0.1 * radii[2]) * space.noise(
         "bladder", 32.0, box
     )
     painter.canvas.paint(box, outer, painter.looks["bladder_wall"], PELVIS_LABELS["bladder"])
@@ -46,7 +46,7 @@ def paint_prostate(painter: Painter) -> None:
     if box is None:
         return
     p, paint = space.at(box), painter.canvas.paint
-    gland = organs.prostate(p, man) + 1.3 * space.noise("prostate", 20.0, box)
+    gland = organs.prostate(p, man) + np.float32(0.045 * radii[1]) * space.noise("prostate", 20.0, box)
     paint(box, gland, painter.looks["stroma"], label)
     speckle = np.clip(0.25 + 0.25 * space.noise("peripheral zone", 6.0, box), 0, 0.8)
     paint(

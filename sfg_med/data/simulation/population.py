@@ -23,7 +23,7 @@ from sfg_med.data.simulation.noise import Streams
 RANGES: dict[str, tuple[float, float]] = {
     "scale": (0.88, 1.14),
     "warp_mm": (1.5, 6.5),
-    "fine_warp_mm": (0.3, 1.4),
+    "fine_warp_mm": (0.2, 1.1),
     "tilt_deg": (-10.0, 10.0),
     "turn_deg": (-5.0, 5.0),
     "fat_mm": (5.0, 60.0),
@@ -107,7 +107,7 @@ def draw_man(streams: Streams) -> Man:
     size = streams("man size").normal(1.0, 0.04)
     fat = draw.skewed("fat_mm", 19.0, 0.5)
     prostate = draw.skewed("prostate_ml", 38.0, 0.55)
-    bladder = draw.skewed("bladder_ml", 165.0, 0.8)
+    bladder = draw.skewed("bladder_ml", 150.0, 0.75)
     lobed = streams("man lobed").random() < 0.06 + 0.3 * np.clip((prostate - 40.0) / 60.0, 0, 1)
     muscle = draw.normal("muscle_mm", 4.3, 1.8)
     return Man(

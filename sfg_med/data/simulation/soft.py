@@ -94,7 +94,7 @@ def bowel_courses(streams: Streams, bladder_top_mm: float, share: float) -> list
         y = (-8.0 if row % 2 else 40.0) + rng.normal(0, 12, 6)
         z = height + rng.normal(0, 9, 6)
         nodes = np.stack([x, np.clip(y, -40, 58), z], axis=1)
-        line = CubicSpline(np.linspace(0, 1, 6), nodes)(np.linspace(0, 1, 16))
+        line = CubicSpline(np.linspace(0, 1, 6), nodes)(np.linspace(0, 1, 12))
         line[:, 2] = np.maximum(line[:, 2], floor - 6)
         radius = float(rng.uniform(7.0, 17.0))
         if rng.random() < share:

@@ -47,7 +47,7 @@ class Space:
         )
         self.flat_y = np.asarray(np.broadcast_to(turned[1], self.shape), np.float32)
         self.points = _tilt(self.still, man.tilt_deg)
-        self._step = tuple(max(1, round(9.0 / s)) for s in spacing)
+        self._step = tuple(max(1, round(12.0 / s)) for s in spacing)
         self._coarse = [p[tuple(_thin(n, s) for n, s in zip(self.shape, self._step, strict=True))] for p in self._both]
         self._pad_mm = 2.0 + 1.3 * max(s * e for s, e in zip(self._step, spacing, strict=True))
 
@@ -64,7 +64,7 @@ class Space:
         """Slices of the voxels within ``reach_mm`` of the box around ``corners``; None if there are none.
 
         ``side`` -1 mirrors the corners to the patient's left; ``still`` takes them as positions in ``still``.
-        The voxels are found on every third or so of them, with a margin of that step.
+        The voxels are found on one in each 12 mm of them, with a margin of that step.
         """
         low, high = np.min(corners, axis=0), np.max(corners, axis=0)
         if side < 0:
