@@ -160,7 +160,8 @@ def balloon(man: Man) -> tuple[Point, Point] | None:
     usual = (cube / 1.7) ** (1 / 3)
     deep = min(0.85 * usual, max((front - behind) / 2, 9.0))
     wide = min(float(np.sqrt(cube / (deep * 2.0))), 33.0)
-    return (0.6 * cx, front - deep, cz + 4.0), (wide, deep, min(cube / (deep * wide), 52.0))
+    high = min(cube / (deep * wide), 50.0)
+    return (0.6 * cx, front - deep, max(cz + 4.0, high - 56.0)), (wide, deep, high)  # above the perineum
 
 
 def anal_canal(p: Points, course: Gut) -> Array:
