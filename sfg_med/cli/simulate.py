@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``sfg-med simulate``: paired MR, CT, organ labels and body mask of simulated male pelvises."""
+"""``sfg-med simulate``: paired MR, CT, organ labels, body mask and tissues of simulated male pelvises."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ def command(
     cases: int = typer.Option(..., "--cases", "-n", help="Number of cases."),
     seed: int = typer.Option(0, "--seed", help="Same seed, same men; case i does not depend on the number of cases."),
     spacing: str = typer.Option("3", "--spacing", help="Voxel size in mm: one number, or three as 1.5,1.5,3."),
+    field_of_view: str = typer.Option(
+        "standard", "--field-of-view", help="standard, or whole: from below the ischia to above the iliac crests."
+    ),
     jobs: int = typer.Option(1, "--jobs", help="Processes that simulate at the same time."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Simulate finished cases again."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
-    """Simulate paired MR, CT, organ labels and body mask of male pelvises, in data set layout."""
+    """Simulate paired MR, CT, organ labels, body mask and tissues of male pelvises, in data set layout."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -34,6 +37,7 @@ def command(
             cases,
             seed,
             spacing_mm=voxel,
+            field_of_view=field_of_view,
             jobs=jobs,
             overwrite=overwrite,
             progress=lambda name, new: bar.advance(task),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def test_writes_a_data_set_and_resumes(
     assert "0 simulated, 3 were there already" in capsys.readouterr().out
 
 
+def test_whole_field_of_view_is_recorded_and_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--out", str(tmp_path), "--cases", "1", "--spacing", "10")
+    assert run(monkeypatch, *arguments, "--field-of-view", "whole") == 0
+    assert json.loads((tmp_path / "simulation.json").read_text())["field_of_view"] == "whole"
+    capsys.readouterr()
+    assert run(monkeypatch, *arguments) == 2
+    assert "field_of_view" in capsys.readouterr().err
+
+
 def test_quiet_prints_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -47,6 +59,7 @@ def test_quiet_prints_nothing(
         (("--cases", "1", "--spacing", "three"), "spacing"),
         (("--cases", "1", "--seed", "-1"), "seed"),
         (("--cases", "1", "--jobs", "0"), "jobs"),
+        (("--cases", "1", "--field-of-view", "half"), "field of view"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfg_med.data.simulation.bones import trochanter
 from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Array
 from sfg_med.data.simulation.shapes import Points, ellipsoid, ramp, smooth_max, smooth_min, table, tube
 from sfg_med.data.simulation.space import Box, Space, whole
 
 # Half width, front and back of the fascia of the trunk (mm) at heights z.
-_Z = (-60.0, -20.0, 20.0, 60.0, 110.0)
-_WIDTH = (160.0, 163.0, 157.0, 150.0, 146.0)
-_FRONT = (58.0, 62.0, 70.0, 77.0, 80.0)
-_BACK = (-88.0, -96.0, -101.0, -101.0, -99.0)
+_Z = (-60.0, -20.0, 20.0, 60.0, 110.0, 165.0)
+_WIDTH = (160.0, 163.0, 157.0, 150.0, 146.0, 138.0)
+_FRONT = (58.0, 62.0, 70.0, 77.0, 80.0, 82.0)
+_BACK = (-88.0, -96.0, -101.0, -101.0, -99.0, -97.0)
 _PENIS = ((0, 4, -58), (0, 26, -62), (0, 54, -50), (3, 72, -56), (6, 78, -76), (8, 74, -102))
 _PENIS_RADII = (8.0, 10.0, 10.5, 11.0, 11.5, 10.5)
 
@@ -55,12 +56,15 @@ class Body:
 
     def __init__(self, space: Space, man: Man) -> None:
         self.box: Box = whole(space)
-        p = space.points
+        p = space.still
         both = (np.abs(p[0]), p[1], p[2])
-        fascia = smooth_min(_trunk(p), _thigh(both), 10.0)
-        self.fascia = smooth_max(fascia, np.float32(man.table_mm + 9) - p[1], 18.0)
+        bulk = np.float32(1.4 * (man.muscle_mm - 4.5))  # wasted or athletic; the trunk follows less than the thighs
+        fascia = smooth_min(_trunk(p) - 0.5 * bulk, _thigh(both) - bulk, 10.0)
+        fascia = smooth_min(fascia, trochanter(both, man) - 5, 12.0)
+        flat = 0.35 * p[1] + 0.65 * space.flat_y
+        self.fascia = smooth_max(fascia, np.float32(man.table_mm + 9) - flat, 18.0)
         thick = self._fat(p, man) * (1 + np.float32(0.10) * space.noise("fat", 80.0))
-        skin = smooth_max(self.fascia - thick, np.float32(man.table_mm) - p[1], 16.0)
+        skin = smooth_max(self.fascia - thick, np.float32(man.table_mm) - flat, 16.0)
         self.genitals = self._genitals(p, man.genital_shift_mm)
         skin = smooth_min(skin, self.genitals, 8.0)
         self.skin = np.maximum(skin, -self._cleft(p, man))
@@ -96,6 +100,11 @@ def penis(p: Points, shift_mm: tuple[float, float]) -> Array:
     x, y = shift_mm
     moved = [(a + f * x, b + f * y, c) for (a, b, c), f in zip(_PENIS, (0, 0, 0, 0.4, 0.8, 1.3), strict=True)]
     return tube(p, moved, _PENIS_RADII)
+
+
+def bulb(p: Points, size: float) -> Array:
+    """Distance to the bulb of the penis, under the perineal membrane in the midline."""
+    return ellipsoid(p, (0, 3, -60), (9.5 * size, 16 * size, 9 * size))
 
 
 def testis(p: Points, forward_mm: float) -> Array:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bones: hip bones with acetabulum, sacrum with coccyx, femora. Distances (mm) for lateral x."""
+"""Bones: hip bones with acetabulum, sacrum with coccyx, lumbar vertebrae, femora. Distances (mm) for lateral x."""
 
 from __future__ import annotations
 
@@ -25,19 +25,37 @@ JOINT_MM = 3.2  # cartilage between head and socket
 
 def head(p: Points, man: Man) -> Array:
     """Distance to the spherical femoral head."""
-    return ellipsoid(p, (HIP_X, 0, 0), (man.head_radius_mm,) * 3)
+    return ellipsoid(p, (HIP_X, 0, 0), man.head_radii_mm)
+
+
+def femur_axis(man: Man) -> tuple[float, float, float]:
+    """Where the axes of neck and shaft meet: offset, version and neck-shaft angle set it."""
+    offset = man.femoral_offset_mm
+    back = offset * np.tan(np.deg2rad(man.version_deg))
+    return HIP_X + offset, float(2 - back), float(-offset * np.tan(np.deg2rad(man.neck_shaft_deg - 90)))
+
+
+def trochanter(p: Points, man: Man) -> Array:
+    """Distance to the greater trochanter."""
+    x, y, z = axis = femur_axis(man)
+    return tube(p, ((x + 8, y - 12, 4 + 0.1 * z), (x + 10, y - 5, -22), axis), (10, 15, 17))
+
+
+def shaft_points(man: Man) -> tuple[tuple[float, float, float], ...]:
+    """The axis of the femoral shaft, from the neck down past every field of view."""
+    x, y, z = femur_axis(man)
+    return (x, y, z), (x - 1, 0.3 * y - 1, min(z - 30, -78.0)), (x - 8, 3, -135), (x - 12, 6, -185)
 
 
 def femur(p: Points, man: Man) -> Array:
     """Distance to the femur: head, neck, both trochanters, shaft."""
-    back, drop, r = man.anteversion_mm, man.neck_drop_mm, man.head_radius_mm
-    axis = (HIP_X + 44, -back + 2, -drop)
-    neck = tube(p, ((HIP_X, 0, 0), (HIP_X + 26, -back * 0.55, -drop * 0.55), axis), (0.70 * r, 0.62 * r, 0.78 * r))
-    tip = (HIP_X + 52, -back - 10, 4 - 0.1 * drop)
-    greater = tube(p, (tip, (HIP_X + 54, -back - 3, -22), axis), (10, 15, 17))
-    shaft = tube(p, (axis, (HIP_X + 43, -3, -75), (HIP_X + 36, 3, -135)), (18, 16, 14.5))
-    lesser = ellipsoid(p, (HIP_X + 28, -back - 12, -drop - 26), (9, 9, 14))
-    bone = smooth_min(smooth_min(neck, greater, 10), smooth_min(shaft, lesser, 9), 10)
+    x, y, z = axis = femur_axis(man)
+    r = man.head_radius_mm
+    middle = ((HIP_X + 0.6 * (x - HIP_X)), 0.55 * y, 0.55 * z)
+    neck = tube(p, ((HIP_X, 0, 0), middle, axis), (0.70 * r, 0.62 * r, 0.78 * r))
+    shaft = tube(p, shaft_points(man), (18, 16, 14.5, 14))
+    lesser = ellipsoid(p, (x - 16, y - 14, z - 26), (9, 9, 14))
+    bone = smooth_min(smooth_min(neck, trochanter(p, man), 10), smooth_min(shaft, lesser, 9), 10)
     return smooth_min(bone, head(p, man), 4)
 
 
@@ -50,7 +68,7 @@ def hip_bone(p: Points, man: Man) -> Array:
     """Distance to the hip bone: ilium, acetabulum, ischium, pubis."""
     bone = smooth_min(_ilium(p), _socket(p, man), 12)
     bone = smooth_min(bone, _ischium_pubis(p), 9)
-    joint = np.asarray(ellipsoid(p, (HIP_X, 0, 0), (man.head_radius_mm + JOINT_MM,) * 3), np.float32)
+    joint = np.asarray(head(p, man) - np.float32(JOINT_MM), np.float32)
     bone = smooth_max(bone, -joint, 2)
     return np.maximum(bone, np.float32(2.0) - p[0])  # half the width of the symphysis
 
@@ -58,8 +76,8 @@ def hip_bone(p: Points, man: Man) -> Array:
 def _ilium(p: Points) -> Array:
     """The wing: a bent sheet between a front edge and a back edge that depend on the height."""
     x, y, z = p
-    front = table(z, (10, 30, 72, 100, 130), (30, 40, 54, 36, 8))
-    back = table(z, (10, 25, 42, 58, 75, 110), (-34, -34, -42, -66, -84, -74))
+    front = table(z, (10, 30, 72, 100, 114, 126), (30, 40, 54, 36, 22, -10))
+    back = table(z, (10, 25, 42, 58, 75, 100, 116, 126), (-34, -34, -42, -66, -84, -78, -58, -28))
     middle = (front + back) / 2
     half = (front - back) / 2
     slope = table(z, (10, 40, 70, 110), (0.22, 0.42, 0.59, 0.68))
@@ -72,7 +90,7 @@ def _ilium(p: Points) -> Array:
     steep = np.sqrt(1 + slope * slope)
     q0 = np.abs(sheet) / steep - thick + edge
     q1 = (np.abs(y - middle) - half) * steep + edge
-    q2 = 14 - z
+    q2 = np.maximum(14 - z, z - 123)
     top = np.maximum(np.maximum(q0, q1), q2)
     out = np.sqrt(np.clip(q0, 0, None) ** 2 + np.clip(q1, 0, None) ** 2 + np.clip(q2, 0, None) ** 2)
     return np.asarray(out + np.minimum(top, 0) - edge, np.float32)
@@ -134,8 +152,9 @@ def sacrum(p: Points) -> Array:
 
 
 def sacral_canal(p: Points) -> Array:
-    """Distance to the sacral canal with its nerve roots and cerebrospinal fluid."""
-    return tube(p, ((0, -92, 42), (0, -82, 72), (0, -61, 100), (0, -48, 122)), (2.5, 5, 7.5, 9))
+    """Distance to the sacral and lumbar canal with its nerve roots and cerebrospinal fluid."""
+    points = ((0, -92, 42), (0, -82, 72), (0, -61, 100), (0, -48, 122), (0, -44, 145), (0, -38, 195))
+    return tube(p, points, (2.5, 5, 7.5, 9, 9.5, 9.5))
 
 
 def sacral_foramina(p: Points) -> Array:
@@ -147,8 +166,26 @@ def sacral_foramina(p: Points) -> Array:
     return np.minimum.reduce(channels)
 
 
-def disc(p: Points, z_mm: float, y_mm: float, half_mm: float) -> Array:
-    """Distance to a disc (or its remnant) that lies across the leaning sacrum."""
-    normal = (0.0, 0.5, 0.87)
+# Lumbar vertebrae L5 and L4: centre (y, z) of the body and lean of its axis.
+VERTEBRAE = ((-20.0, 139.0, 0.22), (-12.0, 174.0, 0.08))
+
+
+def vertebra(p: Points, y_mm: float, z_mm: float, lean: float) -> Array:
+    """Distance to a lumbar vertebra: waisted body, pedicles, arch and processes; symmetric in x."""
+    u = p[1] - np.float32(y_mm) + np.float32(lean) * (p[2] - np.float32(z_mm))
+    v = p[2] - np.float32(z_mm) - np.float32(lean) * (p[1] - np.float32(y_mm))
+    waist = 1 + np.float32(0.08) * np.clip((v / 13) ** 2, 0, 1)
+    round_ = (np.sqrt((p[0] / np.float32(25)) ** 2 + (u / np.float32(17.5)) ** 2) - waist) * 19
+    body = smooth_max(np.asarray(round_, np.float32), np.asarray(np.abs(v) - 14, np.float32), 4)
+    q = (np.abs(p[0]), u, v)
+    arch = tube(q, ((17, -12, 4), (17, -34, 0), (3, -46, -6)), (5, 6.5, 4.5))
+    process = tube(q, ((0, -45, -6), (0, -66, -10)), (4, 5))
+    wing = tube(q, ((18, -20, 2), (42, -24, 4)), (5, 4))
+    return smooth_min(body, smooth_min(smooth_min(arch, process, 5), wing, 5), 5)
+
+
+def disc(p: Points, z_mm: float, y_mm: float, half_mm: float, lean: float) -> Array:
+    """Distance to a disc (or its remnant) that lies across the leaning sacrum or spine."""
+    normal = (0.0, lean, 0.87)
     flat = np.abs(halfspace(p, (0, y_mm, z_mm), normal)) - np.float32(half_mm)
     return np.maximum(flat, ellipsoid(p, (0, y_mm, z_mm), (27, 19, 19)))

@@ -11,14 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
-from sfg_med.data.simulation.man import Man, draw_man
+from sfg_med.data.simulation.artefacts import add_flare, add_void
+from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Streams
 from sfg_med.data.simulation.paint import Painter, paint_man
+from sfg_med.data.simulation.population import draw_man
 from sfg_med.data.simulation.scan import acquire_ct, acquire_mr, draw_protocol
 from sfg_med.data.simulation.space import Canvas, Look, Space
 from sfg_med.data.simulation.tissues import draw_tissues, spin_echo
 from sfg_med.errors import SfgMedError
 from sfg_med.spec import PELVIS_LABELS
+
+# Lowest and highest position along z relative to the hip joints (mm); each man's differ by up to 6 mm.
+FIELDS_OF_VIEW = {"standard": (-112.0, 88.0), "whole": (-135.0, 140.0)}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class SimulatedCase:
 def simulate_case(
     seed: int | Sequence[int],
     spacing_mm: Sequence[float] = (3.0, 3.0, 3.0),
+    field_of_view: str = "standard",
 ) -> SimulatedCase:
     """Simulate one man's pelvis.
 
@@ -55,26 +61,35 @@ def simulate_case(
     Args:
         seed: a non-negative integer, or several (case i of a data set uses ``(seed, i)``).
         spacing_mm: voxel size along x, y, z (patient's left to right, back to front, feet to head).
+        field_of_view: ``"standard"``, from below the ischia to above the bladder of most men, or ``"whole"``, to
+            above the iliac crests.
 
     Example:
         >>> case = simulate_case(1, spacing_mm=(8.0, 8.0, 8.0))
         >>> case.mr.dtype.name, sorted(np.unique(case.seg).tolist())
         ('int16', [0, 1, 2, 3, 4, 5])
     """
-    spacing = check_spacing(spacing_mm)
+    spacing, extent = check_spacing(spacing_mm), check_field_of_view(field_of_view)
     streams = Streams(check_seed(seed))
-    man = draw_man(streams)
+    return simulate_man(draw_man(streams), streams, spacing, extent)
+
+
+def simulate_man(man: Man, streams: Streams, spacing: tuple[float, float, float], field_of_view: str) -> SimulatedCase:
+    """Simulate a man of given anatomy; all else is drawn from ``streams``. Arguments as in :func:`simulate_case`."""
     protocol = draw_protocol(streams)
     tissues = draw_tissues(streams)
-    axes, offset = _axes(man, spacing, streams)
+    axes, offset = _axes(man, spacing, streams, field_of_view)
     split = _split(spacing)
-    space = Space([_refine(a, n) for a, n in zip(axes, split, strict=True)], streams, man.scale, man.warp_mm)
+    space = Space([_refine(a, n) for a, n in zip(axes, split, strict=True)], streams, man)
     looks = {
         name: Look(spin_echo(tissue, protocol.te_ms, protocol.tr_ms), tissue.ct_hu, number)
         for number, (name, tissue) in enumerate(tissues.items())
     }
     canvas = Canvas(space.shape, space.edge_mm)
-    body = paint_man(Painter(space, man, canvas, looks))
+    painter = Painter(space, man, canvas, looks)
+    body = paint_man(painter)
+    add_flare(painter)
+    add_void(painter, tuple(s / n for s, n in zip(spacing, split, strict=True)))
     inside = body.skin < 0
     mask = _block_mean(inside, split) > 0.5
     seg = _single_pieces(_majority(canvas.label * inside, split) * mask)
@@ -131,14 +146,16 @@ def _majority(labels: NDArray[np.uint8], parts: tuple[int, ...]) -> NDArray[np.u
 
 
 def _axes(
-    man: Man, spacing: tuple[float, ...], streams: Streams
+    man: Man, spacing: tuple[float, ...], streams: Streams, field_of_view: str
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """Voxel positions relative to the hip centre, and where that lies in the scanner."""
     rng = streams("field of view")
-    wide = (165.0 + man.fat_mm) * man.scale[0] + 14.0
-    front = (80.0 + 1.15 * man.fat_mm * man.belly) * man.scale[1] + 22.0
-    back = (man.table_mm - 12.0) * man.scale[1]
-    bottom, top = -112.0 + rng.uniform(-5, 5), 88.0 + rng.uniform(-6, 6)
+    lean = np.abs(np.sin(np.deg2rad(man.turn_deg)))
+    wide = (165.0 + 1.2 * man.fat_mm) * man.scale[0] + 14.0 + 2.0 * man.warp_mm + 110.0 * lean[0]
+    front = (80.0 + 1.15 * man.fat_mm * man.belly) * man.scale[1] + 22.0 + man.warp_mm
+    back = (man.table_mm - 12.0) * man.scale[1] - 100.0 * lean[1]
+    ends = FIELDS_OF_VIEW[field_of_view]
+    bottom, top = ends[0] + rng.uniform(-5, 5), ends[1] + rng.uniform(-6, 6)
     low = np.array([-wide, back, bottom])
     high = np.array([wide, front, top])
     counts = np.maximum(np.rint((high - low) / spacing).astype(int), 2)
@@ -155,6 +172,17 @@ def _single_pieces(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
             pieces, _ = label(organ)
             labels[box][organ & (pieces != np.argmax(np.bincount(pieces.ravel())[1:]) + 1)] = 0
     return labels
+
+
+def check_field_of_view(name: str) -> str:
+    """The name of a field of view.
+
+    Raises:
+        SfgMedError: if there is none of that name.
+    """
+    if name not in FIELDS_OF_VIEW:
+        raise SfgMedError("field of view", " or ".join(FIELDS_OF_VIEW), repr(name), "choose one of them")
+    return name
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:

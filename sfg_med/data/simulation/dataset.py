@@ -14,13 +14,14 @@ from typing import Any
 
 from sfg_med import __version__
 from sfg_med.data.atomic import atomic_path, remove_leftovers, write_json
-from sfg_med.data.simulation.case import check_seed, check_spacing, simulate_case
+from sfg_med.data.simulation.case import check_field_of_view, check_seed, check_spacing, simulate_case
 from sfg_med.data.splits import make_splits
 from sfg_med.errors import SfgMedError
 
 FILES = ("mr", "ct", "seg", "mask", "tissue")
 RECORD = "simulation.json"
 SPLITS = "splits.json"
+_SAME = ("version", "seed", "spacing_mm", "field_of_view")
 Progress = Callable[[str, bool], None]
 
 
@@ -45,6 +46,7 @@ def simulate_dataset(
     seed: int,
     *,
     spacing_mm: Sequence[float] = (3.0, 3.0, 3.0),
+    field_of_view: str = "standard",
     jobs: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -56,6 +58,7 @@ def simulate_dataset(
         cases: number of cases. Case i depends on ``(seed, i)`` only.
         seed: a non-negative integer.
         spacing_mm: voxel size along x, y, z.
+        field_of_view: ``"standard"`` or ``"whole"``.
         jobs: processes that simulate at the same time.
         overwrite: simulate finished cases again.
         progress: called with a case's name and whether it was simulated now (False: it was there).
@@ -65,11 +68,12 @@ def simulate_dataset(
     """
     spacing = check_spacing(spacing_mm)
     check_seed(seed)
+    check_field_of_view(field_of_view)
     for name, value in (("cases", cases), ("jobs", jobs)):
         if value < 1:
             raise SfgMedError(name, "a number of at least 1", str(value), f"choose a larger --{name}")
     folder = _make_folder(Path(out))
-    record = _open_record(folder, seed, spacing, overwrite)
+    record = _open_record(folder, seed, spacing, field_of_view, overwrite)
     names = [f"case{i:03d}" for i in range(cases)]
     todo, skipped = {}, []
     for number, name in enumerate(names):
@@ -78,7 +82,7 @@ def simulate_dataset(
             if progress is not None:
                 progress(name, False)
         else:
-            todo[name] = (folder / name, seed, number, spacing)
+            todo[name] = (folder / name, seed, number, spacing, field_of_view)
     for name, parameters in _simulate_all(todo, jobs):
         record["cases"][name] = parameters
         write_json(folder / RECORD, record)
@@ -101,7 +105,9 @@ def _make_folder(folder: Path) -> Path:
     return folder
 
 
-def _open_record(folder: Path, seed: int, spacing: tuple[float, ...], overwrite: bool) -> dict[str, Any]:
+def _open_record(
+    folder: Path, seed: int, spacing: tuple[float, ...], field_of_view: str, overwrite: bool
+) -> dict[str, Any]:
     """Read the provenance file, or start one; refuse to mix two simulations in one folder."""
     fresh: dict[str, Any] = {
         "kind": "SIMULATED",
@@ -109,6 +115,7 @@ def _open_record(folder: Path, seed: int, spacing: tuple[float, ...], overwrite:
         "version": __version__,
         "seed": int(seed),
         "spacing_mm": list(spacing),
+        "field_of_view": field_of_view,
         "cases": {},
     }
     path = folder / RECORD
@@ -116,14 +123,11 @@ def _open_record(folder: Path, seed: int, spacing: tuple[float, ...], overwrite:
         return fresh
     try:
         found = json.loads(path.read_text())
-        same = all(found[key] == fresh[key] for key in ("version", "seed", "spacing_mm")) and isinstance(
-            found["cases"], dict
-        )
+        same = all(found[key] == fresh[key] for key in _SAME) and isinstance(found["cases"], dict)
     except (OSError, ValueError, KeyError, TypeError):
         same, found = False, {}
     if not same:
-        asked = f"version {__version__}, seed {seed}, spacing {list(spacing)}"
-        was = f"version {found.get('version')}, seed {found.get('seed')}, spacing {found.get('spacing_mm')}"
+        asked, was = (", ".join(f"{key} {record.get(key)}" for key in _SAME) for record in (fresh, found))
         raise SfgMedError(path, asked, was, "use --overwrite or another --out")
     return dict(found)
 
@@ -133,7 +137,7 @@ def _is_finished(folder: Path, parameters: Any) -> bool:
 
 
 def _simulate_all(
-    todo: Mapping[str, tuple[Path, int, int, tuple[float, float, float]]], jobs: int
+    todo: Mapping[str, tuple[Path, int, int, tuple[float, float, float], str]], jobs: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     if jobs == 1 or len(todo) <= 1:
         for name, arguments in todo.items():
@@ -146,10 +150,12 @@ def _simulate_all(
             yield running[future], future.result()
 
 
-def _write_case(folder: Path, seed: int, number: int, spacing: tuple[float, float, float]) -> dict[str, Any]:
+def _write_case(
+    folder: Path, seed: int, number: int, spacing: tuple[float, float, float], field_of_view: str
+) -> dict[str, Any]:
     import nibabel as nib
 
-    case = simulate_case((seed, number), spacing)
+    case = simulate_case((seed, number), spacing, field_of_view)
     for name in FILES:
         image = nib.Nifti1Image(getattr(case, name), case.affine)
         image.set_sform(case.affine, code=1)

@@ -7,118 +7,156 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfg_med.data.simulation.noise import Streams
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Man:
-    """Anatomical parameters, drawn at random from ranges of adult men.
+    """Anatomical parameters; ``population.RANGES`` holds their limits.
 
     Args:
         scale: size relative to the template along x, y, z.
-        warp_mm: standard deviation of the smooth displacement of the whole pelvis.
+        warp_mm: standard deviation of the smooth displacement of the whole man.
+        fine_warp_mm: the same for a second one of shorter waves.
+        tilt_deg: rotation of the pelvis about the axis through the hip joints; positive: the sacrum moves forward.
+        turn_deg: rotation of the man in the scanner about y and about z.
         fat_mm: thickness of the subcutaneous fat over the hip.
-        belly: extra thickness of the fat over the abdomen, relative to the hip.
+        belly: thickness of the fat over the abdomen, relative to the hip.
         table_mm: y of the table top that flattens the back.
-        head_radius_mm: radius of the femoral head (mean diameter of men about 49 mm).
-        anteversion_mm: how far the greater trochanter lies behind the head.
-        neck_drop_mm: how far the shaft axis meets the neck below the head (sets the neck-shaft angle).
+        head_radius_mm: radius of the femoral head, relative to a man of mean size.
+        neck_shaft_deg: angle between neck and shaft of the femur.
+        version_deg: angle by which the greater trochanter lies behind the head: anteversion and leg rotation.
+        femoral_offset_mm: distance of the shaft's axis from the head's centre along x.
         cortex: factor of the cortical thickness.
         trabecular_hu: CT number that the trabeculae add to the marrow.
         yellow: share of yellow marrow in the pelvic bones.
         prostate_ml: nominal volume of the prostate.
         prostate_shift_mm: offset of the prostate along x, y, z.
+        prostate_shape: width and depth relative to a prostate of usual proportions; the volume stays.
+        prostate_taper: how much narrower the apex is than the base.
+        prostate_skew: how much larger the right half is than the left.
+        median_lobe: size of a lobe that bulges into the bladder, 0 for none.
+        inner_share: extra size of the transition zone.
+        vesicle: factor of the size of the seminal vesicles.
         bladder_ml: nominal volume of the bladder.
         bladder_flat: ratio of height to width of the bladder.
+        bladder_shift_mm: offset of the bladder along x and y.
+        bladder_dent: how deep bowel presses into the dome, 0 for not at all.
+        bladder_rough: irregularity of the bladder's shape.
         ampulla_mm: radius of the rectal ampulla.
-        rectal_gas: height of the gas level in the rectum, in radii; above 1 there is none.
+        rectal_gas: height of the gas level in the rectum in radii; above 1 there is none, below -1 nothing else.
+        rectal_sway: factor of the side to side course of the rectum.
         stool: share of the lumen of the rectum that holds stool rather than mucus.
+        floor_mm: half thickness of levator ani and coccygeus.
         muscle_fat: amount of fat between and inside the muscles.
-        muscle_mm: how much the muscles swell beyond their template.
+        muscle_mm: how much the muscles swell beyond their template; the outline of the body follows.
         genital_shift_mm: offset of the hanging genitals along x and y.
+        bulb: factor of the size of the penile bulb and the crura.
+        vessel: factor of the calibre of the vessels.
+        bowel_gas: amount of gas in the bowel.
+        bowel_share: share of the possible bowel loops that are there.
+        calcifications: number of calcified spots in the prostate.
+        phleboliths: number of calcified spots in pelvic veins.
+        nodes: number of enlarged lymph nodes along the iliac vessels.
+        endorectal_coil: ``""``, or what the balloon is filled with: ``"gas"`` or ``"perfluorocarbon"``.
+        balloon_ml: volume of the coil's balloon.
+        hip_implant: ``""``, ``"left"`` or ``"right"``.
     """
 
-    scale: tuple[float, float, float]
+    scale: Triple
     warp_mm: float
+    fine_warp_mm: float
+    tilt_deg: float
+    turn_deg: tuple[float, float]
     fat_mm: float
     belly: float
     table_mm: float
     head_radius_mm: float
-    anteversion_mm: float
-    neck_drop_mm: float
+    neck_shaft_deg: float
+    version_deg: float
+    femoral_offset_mm: float
     cortex: float
     trabecular_hu: float
     yellow: float
     prostate_ml: float
-    prostate_shift_mm: tuple[float, float, float]
+    prostate_shift_mm: Triple
+    prostate_shape: tuple[float, float]
+    prostate_taper: float
+    prostate_skew: float
+    median_lobe: float
+    inner_share: float
+    vesicle: float
     bladder_ml: float
     bladder_flat: float
+    bladder_shift_mm: tuple[float, float]
+    bladder_dent: float
+    bladder_rough: float
     ampulla_mm: float
     rectal_gas: float
+    rectal_sway: float
     stool: float
+    floor_mm: float
     muscle_fat: float
     muscle_mm: float
     genital_shift_mm: tuple[float, float]
+    bulb: float
+    vessel: float
+    bowel_gas: float
+    bowel_share: float
+    calcifications: int
+    phleboliths: int
+    nodes: int
+    endorectal_coil: str
+    balloon_ml: float
+    hip_implant: str
 
     @property
-    def prostate_radii_mm(self) -> tuple[float, float, float]:
-        """Semi-axes of the prostate along x, y, z: wider than high, higher than deep."""
-        size = (3000.0 * self.prostate_ml / (4.0 * np.pi)) ** (1 / 3)
-        return 1.17 * size, 0.88 * size, 0.97 * size
+    def mean_scale(self) -> float:
+        """Geometric mean of the scale."""
+        return float(np.prod(self.scale)) ** (1 / 3)
+
+    def sphere_mm(self, volume_ml: float) -> float:
+        """Radius in template coordinates of a sphere that has this volume in the man."""
+        return (3000.0 * volume_ml / (4.0 * np.pi)) ** (1 / 3) / self.mean_scale
 
     @property
-    def prostate_centre_mm(self) -> tuple[float, float, float]:
+    def prostate_radii_mm(self) -> Triple:
+        """Semi-axes of the prostate along x, y, z: wider than high, higher than deep.
+
+        A coil's balloon presses it flat: depth -8.6 %, width +4.5 %, height +8.8 % (Osman et al., Radiol Res Pract
+        2014:903747; 79 men).
+        """
+        size = self.sphere_mm(self.prostate_ml)
+        wide, deep = self.prostate_shape
+        pressed = (1.045, 0.914, 1.088) if self.endorectal_coil else (1.0, 1.0, 1.0)
+        high = 0.97 / (wide * deep)
+        return 1.17 * size * wide * pressed[0], 0.88 * size * deep * pressed[1], size * high * pressed[2]
+
+    @property
+    def prostate_centre_mm(self) -> Triple:
         """Centre of the prostate: behind the symphysis; a large one grows upward and backward."""
         _, depth, height = self.prostate_radii_mm
         dx, dy, dz = self.prostate_shift_mm
-        return dx, 26.0 - depth + dy, -40.0 + height + dz
+        return dx, 25.0 - depth + dy, -40.0 + height + dz
 
     @property
-    def bladder_radii_mm(self) -> tuple[float, float, float]:
-        """Semi-axes of the bladder along x, y, z."""
-        size = (3000.0 * self.bladder_ml / (4.0 * np.pi)) ** (1 / 3)
-        wide = size / (0.88 * self.bladder_flat) ** (1 / 3)
-        return wide, 0.88 * wide, self.bladder_flat * wide
+    def bladder_radii_mm(self) -> Triple:
+        """Semi-axes of the bladder along x, y, z; the side walls of the pelvis keep a full one from being wide."""
+        cube = self.sphere_mm(self.bladder_ml) ** 3
+        wide = float(min((cube / (0.88 * self.bladder_flat)) ** (1 / 3), 55.0))
+        return wide, 0.88 * wide, float(cube / (0.88 * wide * wide))
 
     @property
-    def bladder_centre_mm(self) -> tuple[float, float, float]:
-        """Centre of the bladder: it rests on the prostate."""
+    def bladder_centre_mm(self) -> Triple:
+        """Centre of the bladder: it rests on the prostate, behind the symphysis and the belly wall."""
         px, py, pz = self.prostate_centre_mm
         _, depth, height = self.bladder_radii_mm
-        return 0.5 * px, min(py + 4.0, 48.0 - depth), pz + 0.80 * self.prostate_radii_mm[2] + 0.86 * height
+        dx, dy = self.bladder_shift_mm
+        y = float(np.clip(py + 4.0 + dy, -22.0 + 0.3 * depth, 50.0 - depth))
+        return 0.5 * px + dx, y, pz + 0.80 * self.prostate_radii_mm[2] + 0.86 * height
 
-
-def draw_man(streams: Streams) -> Man:
-    """Draw one man's parameters; parameters are independent except that a full bladder is rounder."""
-    rng = streams("man")
-
-    def normal(mean: float, std: float, low: float, high: float) -> float:
-        return float(np.clip(rng.normal(mean, std), low, high))
-
-    size = normal(1.0, 0.03, 0.93, 1.07)
-    scale = tuple(size * normal(1.0, 0.02, 0.95, 1.05) for _ in range(3))
-    bladder = float(np.clip(np.exp(rng.normal(np.log(140.0), 0.65)), 30.0, 450.0))
-    full = np.log(bladder / 30.0) / np.log(15.0)
-    return Man(
-        scale=(scale[0], scale[1], scale[2]),
-        warp_mm=normal(2.6, 0.5, 1.5, 3.5),
-        fat_mm=normal(19.0, 6.0, 9.0, 34.0),
-        belly=normal(1.25, 0.25, 0.8, 1.8),
-        table_mm=normal(-116.0, 3.5, -125.0, -111.0),
-        head_radius_mm=normal(24.5, 1.2, 22.0, 27.0),
-        anteversion_mm=normal(12.0, 6.0, 0.0, 24.0),
-        neck_drop_mm=normal(34.0, 4.0, 25.0, 43.0),
-        cortex=normal(1.0, 0.12, 0.75, 1.3),
-        trabecular_hu=normal(290.0, 50.0, 170.0, 420.0),
-        yellow=normal(0.62, 0.12, 0.35, 0.9),
-        prostate_ml=float(np.clip(np.exp(rng.normal(np.log(42.0), 0.38)), 20.0, 95.0)),
-        prostate_shift_mm=(normal(0, 2, -4, 4), normal(0, 2, -4, 4), normal(0, 3, -6, 6)),
-        bladder_ml=bladder,
-        bladder_flat=float(np.clip(0.58 + 0.34 * full + rng.normal(0, 0.07), 0.5, 1.05)),
-        ampulla_mm=normal(18.0, 4.0, 11.5, 27.0),
-        rectal_gas=float(rng.uniform(-0.3, 1.5)),
-        stool=float(rng.uniform(0.2, 1.0)),
-        muscle_fat=normal(1.0, 0.35, 0.4, 2.0),
-        muscle_mm=normal(4.5, 1.2, 2.0, 7.0),
-        genital_shift_mm=(normal(0, 6, -12, 12), normal(-1, 4, -8, 6)),
-    )
+    @property
+    def head_radii_mm(self) -> Triple:
+        """Semi-axes of the femoral head in template coordinates: a sphere once the man is scaled."""
+        x, y, z = (self.head_radius_mm * self.mean_scale / s for s in self.scale)
+        return x, y, z

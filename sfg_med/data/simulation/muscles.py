@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Array
 from sfg_med.data.simulation.shapes import Point, plate, tube
 from sfg_med.data.simulation.space import Space
@@ -50,8 +51,8 @@ PARTS = (
     Part("iliacus", ((122, 35, 95), (62, -30, 95), (84, 14, 30)), (13,)),
     Part(
         "iliopsoas",
-        ((50, -2, 115), (64, 16, 60), (82, 36, 18), (92, 34, -18), (108, -6, -58)),
-        (24, 21, 17, 16, 12),
+        ((44, -22, 180), (50, -2, 115), (64, 16, 60), (82, 36, 18), (92, 34, -18), (108, -6, -58)),
+        (20, 24, 21, 17, 16, 12),
     ),
     Part("pectineus", ((34, 54, -6), (64, 44, -26), (104, 4, -66)), (8, 15, 8)),
     Part("adductor longus", ((18, 50, -34), (52, 46, -75), (78, 34, -125)), (8, 17, 19)),
@@ -66,8 +67,9 @@ PARTS = (
     Part("obturator externus", ((34, 28, -32), (62, 8, -36), (118, -26, -16)), (11, 14, 5)),
     Part("quadratus femoris", ((66, -32, -24), (120, -32, -22), (118, -30, -60), (70, -34, -60)), (9,)),
     Part("piriformis", ((22, -74, 52), (60, -64, 34), (138, -26, 10)), (8, 12, 5)),
-    Part("rectus abdominis", ((12, 72, 110), (36, 74, 110), (22, 60, 8), (8, 62, 4)), (7,)),
-    Part("multifidus", ((18, -96, 60), (26, -88, 125)), (8, 20)),
+    Part("rectus abdominis", ((14, 74, 185), (40, 76, 185), (22, 60, 8), (8, 62, 4)), (7,)),
+    Part("multifidus", ((18, -96, 60), (26, -88, 125), (30, -80, 185)), (8, 20, 24)),
+    Part("quadratus lumborum", ((70, -58, 122), (62, -48, 185)), (14, 14)),
     Part("levator ani", ((42, 18, -20), (53, -26, 0), (13, -28, -56)), (2.2,)),
     Part("levator ani", ((8, 32, -30), (14, -10, -44), (13, -28, -56)), (2.2,)),
     Part("coccygeus", ((54, -38, 4), (18, -66, 4), (12, -64, -14)), (2.2,)),
@@ -87,30 +89,40 @@ class Muscles:
     index: np.ndarray
 
 
-def build_muscles(space: Space, fascia: Array, fat: float, swell_mm: float) -> Muscles:
+def _extended(part: Part) -> Part:
+    """A rod that ends low in the thigh, drawn on below every field of view."""
+    last, before = np.array(part.points[-1], float), np.array(part.points[-2], float)
+    if len(part.radii) == 1 or last[2] > -115:
+        return part
+    end = last + (last - before) * (-185 - last[2]) / (last[2] - before[2])
+    return Part(part.muscle, (*part.points, tuple(end.tolist())), (*part.radii, part.radii[-1]))
+
+
+def build_muscles(space: Space, fascia: Array, man: Man) -> Muscles:
     """Evaluate all muscles of both sides.
 
     Args:
         space: the man's coordinates.
         fascia: signed distance to the fascia that holds them, on the whole grid.
-        fat: factor of the width of the fat planes.
-        swell_mm: how much the muscles swell to fill the space between bones and fascia, until they meet.
+        man: his muscles swell to fill the space between bones and fascia, until they meet or planes of fat part them.
     """
     first = np.full(space.shape, 60.0, np.float32)
     second, index = first.copy(), np.zeros(space.shape, np.uint8)
     names = sorted({part.muscle for part in PARTS})
-    swell = 1.6 * space.noise("muscle", 22.0) - np.float32(swell_mm)
+    swell = 1.6 * space.noise("muscle", 22.0) - np.float32(man.muscle_mm)
     swell = np.asarray(swell, np.float32)
     for side in (-1, 1):
         for name in names:
-            pieces = [part for part in PARTS if part.muscle == name]
-            _add_muscle(space, pieces, (first, second, index), side, names.index(name) + 1 + (side > 0) * 40, swell)
-    x, y, z = space.points
+            pieces = [_extended(part) for part in PARTS if part.muscle == name]
+            _add_muscle(
+                space, pieces, (first, second, index), side, names.index(name) + 1 + (side > 0) * 40, swell, man
+            )
+    x, y, z = space.still
     wall = np.maximum(np.maximum(-fascia - 13, fascia), np.maximum(12 - y - 0.3 * (z - 60), 48 - z))
     wall = np.maximum(wall, 40 - np.abs(x))
     np.minimum(second, np.maximum(first, wall), out=second)
     np.minimum(first, wall, out=first)
-    gap = np.float32(0.9 * fat) * (1 + 0.6 * np.clip(space.noise("septa", 26.0), -1.2, 2.0))
+    gap = np.float32(0.9 * man.muscle_fat) * (1 + 0.6 * np.clip(space.noise("septa", 26.0), -1.2, 2.0))
     parted = np.maximum(first, gap - (second - first) / 2)
     return Muscles(np.maximum(parted, fascia + np.float32(1.2)), index)
 
@@ -122,10 +134,11 @@ def _add_muscle(
     side: int,
     number: int,
     swell: Array,
+    man: Man,
 ) -> None:
     first, second, index = found
     corners = [q for piece in pieces for q in piece.points]
-    box = space.box(corners, max(max(piece.radii) for piece in pieces) + 7.0, side)
+    box = space.box(corners, max(max(piece.radii) for piece in pieces) + 5.0 + man.muscle_mm, side)
     if box is None:
         return
     p = space.at(box, side)
@@ -133,7 +146,7 @@ def _add_muscle(
     for piece in pieces[1:]:
         np.minimum(distance, piece.distance(p), out=distance)
     thin = pieces[0].radii[0] < 3  # sheets of the pelvic floor do not swell
-    distance += 0.0 if thin else swell[box]
+    distance += np.float32(2.2 - man.floor_mm) if thin else swell[box]
     nearest, runner_up = first[box], second[box]
     closer = distance < nearest
     np.minimum(runner_up, np.where(closer, nearest, distance), out=runner_up)

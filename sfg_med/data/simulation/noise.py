@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 # The lattice is larger than any field of view, so that the same knots serve every grid.
-EXTENT_MM = (225.0, 180.0, 140.0)
+EXTENT_MM = (290.0, 230.0, 190.0)
 # Mean over position of the sum of squared cubic B-spline weights: integral of the squared spline.
 _POWER = 151.0 / 315.0
 

@@ -11,18 +11,25 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 from sfg_med.data.simulation.bones import sacrum_front_mm
 from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Array, Streams
-from sfg_med.data.simulation.shapes import Point, Points, ellipsoid, ramp, smooth_max, tube
+from sfg_med.data.simulation.shapes import Point, Points, ellipsoid, ramp, smooth_max, smooth_min, tube
 
 RECTUM_TOP_MM = 58.0  # where the rectum turns into the sigmoid colon
 
 
 def bladder(p: Points, man: Man) -> Array:
-    """Distance to the outer wall of the bladder: flatter on top, lowest point at the neck."""
+    """Distance to the outer wall of the bladder: flatter or dented on top, lowest point at the neck."""
     centre, radii = man.bladder_centre_mm, man.bladder_radii_mm
     body = ellipsoid(p, centre, radii)
     tilt = (p[1] - np.float32(centre[1])) * np.float32(0.25)
     dome = p[2] - np.float32(centre[2] + 0.86 * radii[2]) - tilt
-    return smooth_max(body, np.asarray(dome, np.float32), 8.0)
+    body = smooth_max(body, np.asarray(dome, np.float32), min(8.0, 0.6 * radii[2]))
+    if man.bladder_dent > 0:  # bowel lies on it
+        ball = 0.6 * radii[0]
+        top = centre[2] + 0.86 * radii[2]
+        side = 0.3 * radii[0] * np.sign(man.bladder_shift_mm[0])
+        loop = ellipsoid(p, (centre[0] + side, centre[1], top + ball - 0.5 * man.bladder_dent * radii[2]), (ball,) * 3)
+        body = smooth_max(body, -loop, min(8.0, 0.6 * radii[2]))
+    return body
 
 
 def bladder_wall_mm(man: Man) -> float:
@@ -31,23 +38,33 @@ def bladder_wall_mm(man: Man) -> float:
 
 
 def prostate(p: Points, man: Man) -> Array:
-    """Distance to the prostate: a chestnut, narrow at the apex, slightly hollow behind."""
+    """Distance to the prostate: a chestnut, narrow at the apex, slightly hollow behind, perhaps with a median lobe."""
     (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
     up = np.clip((p[2] - np.float32(cz)) / np.float32(rz), -1, 1)
-    taper = 1 + np.float32(0.20) * up
+    taper = 1 + np.float32(man.prostate_taper) * up
     groove = np.float32(0.09 * ry) * np.exp(-(((p[0] - np.float32(cx)) / np.float32(0.35 * rx)) ** 2))
     y = p[1] - np.float32(cy)
     y = y - groove * ramp(y, 0.0, -0.6 * ry)
-    moved = ((p[0] - np.float32(cx)) / taper, y / taper, p[2] - np.float32(cz))
-    return np.asarray(ellipsoid(moved, (0, 0, 0), (rx, ry, rz)) * taper, np.float32)
+    x = p[0] - np.float32(cx)
+    x = x / (1 + np.float32(man.prostate_skew) * np.tanh(x / np.float32(0.4 * rx)))
+    moved = (x / taper, y / taper, p[2] - np.float32(cz))
+    gland = np.asarray(ellipsoid(moved, (0, 0, 0), (rx, ry, rz)) * taper, np.float32)
+    if man.median_lobe > 0:
+        size = 0.30 + 0.2 * man.median_lobe
+        lobe = ellipsoid(p, (cx, cy, cz + rz * (0.85 + 0.3 * man.median_lobe)), (size * rx, size * ry, size * rz))
+        gland = smooth_min(gland, lobe, 5.0)
+    return gland
 
 
 def transition_zone(p: Points, man: Man) -> Array:
-    """Distance to transition and central zone: above and before the peripheral zone."""
+    """Distance to transition and central zone: above and before the peripheral zone, and all of a median lobe."""
     (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
-    share = np.clip(0.62 + 0.0022 * (man.prostate_ml - 20.0), 0.6, 0.8)
+    share = float(np.clip(0.60 + 0.1 * np.log2(man.prostate_ml / 20.0) + man.inner_share, 0.52, 0.9))
     centre = (cx, cy + (0.95 - share) * ry, cz + (0.9 - share) * rz)
-    return ellipsoid(p, centre, (share * rx, share * 1.02 * ry, share * 1.05 * rz))
+    inner = ellipsoid(p, centre, (share * rx, share * 1.02 * ry, share * 1.05 * rz))
+    if man.median_lobe > 0:
+        inner = np.minimum(inner, np.float32(cz + 0.8 * rz) - p[2])
+    return inner
 
 
 def front_stroma(p: Points, man: Man) -> Array:
@@ -71,9 +88,10 @@ def urethra(p: Points, man: Man) -> Array:
 def seminal_vesicle(p: Points, man: Man) -> Array:
     """Distance to a seminal vesicle (x lateral): a lobed sac behind the bladder's base."""
     (_, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
-    y, z = cy - 0.75 * ry - 4, cz + 0.86 * rz
-    points = ((4, y, z), (13, y - 3, z + 4), (22, y - 5, z + 7), (32, y - 9, z + 13))
-    return tube(p, points, (3.5, 5.2, 5.8, 4.2))
+    y, z, v = cy - 0.75 * ry - 4, cz + 0.86 * rz, man.vesicle
+    long = 0.6 + 0.4 * v
+    points = ((4, y, z), (13, y - 3, z + 4), (13 + 9 * long, y - 5, z + 7), (13 + 19 * long, y - 9, z + 13))
+    return tube(p, points, (max(3.5 * v, 2.6), 5.2 * v, 5.8 * v, 4.2 * v))
 
 
 @dataclass(frozen=True)
@@ -108,8 +126,8 @@ def rectum_course(man: Man, streams: Streams) -> Gut:
     rng = streams("rectum")
     (_, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
     back, r = cy - ry, man.ampulla_mm
-    low, middle, high = 9.5, 0.78 * r, r
-    side = rng.normal(0.0, (1.5, 3.0, 6.0, 8.0))
+    low, middle, high = 9.5, max(0.78 * r, 8.0), r
+    side = np.clip(rng.normal(0.0, (1.5, 3.0, 6.5, 9.0)) * man.rectal_sway, -24, 24)
     nodes = np.array(
         [
             (0.0, back - low + 2.0, cz - 0.80 * rz),
@@ -120,16 +138,30 @@ def rectum_course(man: Man, streams: Streams) -> Gut:
         ]
     )
     nodes[2, 2] = min(nodes[2, 2], 20.0)
-    radii = np.array([low, middle, high, 0.80 * r + 1.5, 0.62 * r + 3.0])
+    radii = np.array([low, middle, high, 0.80 * r + 1.5, min(0.62 * r + 3.0, 18.0)])
     for node, limit in ((1, back - 1), (2, back - 2), (3, np.inf)):  # between prostate and sacrum
         behind = sacrum_front_mm(nodes[node, 2]) + 4
-        radii[node] = min(radii[node], (limit - behind) / 2)
+        radii[node] = max(min(radii[node], (limit - behind) / 2), 7.5)
         nodes[node, 1] = np.clip(nodes[node, 1], behind + radii[node], limit - radii[node])
     t = np.linspace(0, 1, 5)
     fine = np.linspace(0, 1, 21)
     points = CubicSpline(t, nodes, bc_type="natural")(fine)
     points[:, 2] = PchipInterpolator(t, nodes[:, 2])(fine)
     return Gut(points, PchipInterpolator(t, radii)(fine))
+
+
+def balloon(man: Man) -> tuple[Point, Point] | None:
+    """Centre and semi-axes (mm) of the balloon of an endorectal coil, behind the prostate; None without a coil."""
+    if not man.endorectal_coil:
+        return None
+    (cx, cy, cz), (_, ry, _) = man.prostate_centre_mm, man.prostate_radii_mm
+    front, behind = cy - ry - 3.0, sacrum_front_mm(cz - 10.0) + 6.0
+    cube = man.sphere_mm(man.balloon_ml) ** 3
+    usual = (cube / 1.7) ** (1 / 3)
+    deep = min(0.85 * usual, max((front - behind) / 2, 9.0))
+    wide = min(float(np.sqrt(cube / (deep * 2.0))), 33.0)
+    high = min(cube / (deep * wide), 50.0)
+    return (0.6 * cx, front - deep, max(cz + 4.0, high - 56.0)), (wide, deep, high)  # above the perineum
 
 
 def anal_canal(p: Points, course: Gut) -> Array:

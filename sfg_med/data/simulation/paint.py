@@ -6,12 +6,15 @@ from __future__ import annotations
 import numpy as np
 
 from sfg_med.data.simulation import organs, soft
-from sfg_med.data.simulation.body import Body, penis, testis
+from sfg_med.data.simulation.body import Body, bulb, penis, testis
+from sfg_med.data.simulation.clutter import paint_calcifications, paint_nodes, paint_phleboliths
+from sfg_med.data.simulation.implant import paint_implant
 from sfg_med.data.simulation.muscles import build_muscles
+from sfg_med.data.simulation.noise import Array
 from sfg_med.data.simulation.paint_bones import paint_bones
 from sfg_med.data.simulation.paint_organs import paint_bladder, paint_prostate, paint_rectum, paint_vesicles
 from sfg_med.data.simulation.painter import LEFT, RIGHT, Painter
-from sfg_med.data.simulation.shapes import ramp, tube
+from sfg_med.data.simulation.shapes import Points, ramp, tube
 from sfg_med.data.simulation.space import Look, whole
 
 
@@ -26,11 +29,16 @@ def paint_man(painter: Painter) -> Body:
     course = organs.rectum_course(painter.man, painter.space.streams)
     _paint_bowel(painter, body, course)
     _paint_lines(painter)
+    _paint_corpora(painter)
+    paint_phleboliths(painter)
+    paint_nodes(painter)
     paint_vesicles(painter)
     paint_bladder(painter)
     paint_prostate(painter)
+    paint_calcifications(painter)
     paint_rectum(painter, course)
     paint_bones(painter)
+    paint_implant(painter)
     painter.canvas.paint(box, -body.skin, painter.looks["air"])  # what sticks out is cut off
     return body
 
@@ -52,16 +60,16 @@ def _fat_look(painter: Painter, body: Body) -> Look:
 def _paint_genitals(painter: Painter) -> None:
     shift = painter.man.genital_shift_mm
     corners = [(-36.0, 0.0, -125.0), (36.0, 100.0, -50.0)]
-    painter.part(corners, 8, lambda p: penis(p, shift) - 3, "bladder_wall")
-    painter.part(corners, 8, lambda p: penis(p, shift), "corpora")
+    painter.part(corners, 8, lambda p: penis(p, shift) - 3, "bladder_wall", still=True)
+    painter.part(corners, 8, lambda p: penis(p, shift), "corpora", still=True)
     for side in (LEFT, RIGHT):
-        painter.part(corners, 8, lambda p: testis(p, shift[1]) - 1.5, "stroma", side=side)
-        painter.part(corners, 8, lambda p: testis(p, shift[1]), "testis", side=side)
+        painter.part(corners, 8, lambda p: testis(p, shift[1]) - 1.5, "stroma", side=side, still=True)
+        painter.part(corners, 8, lambda p: testis(p, shift[1]), "testis", side=side, still=True)
 
 
 def _paint_muscles(painter: Painter, body: Body) -> None:
     space = painter.space
-    muscles = build_muscles(space, body.fascia, painter.man.muscle_fat, painter.man.muscle_mm)
+    muscles = build_muscles(space, body.fascia, painter.man)
     fascicles = space.noise("fascicles", (4.5, 4.5, 24.0))
     streaks = 1 - ramp(np.abs(space.noise("streaks", (13.0, 13.0, 45.0))), 0.0, 0.22)
     streaks = streaks * ramp(space.noise("streak places", 30.0), -0.3, 0.9)
@@ -79,13 +87,15 @@ def _paint_muscles(painter: Painter, body: Body) -> None:
 def _paint_bowel(painter: Painter, body: Body, course: organs.Gut) -> None:
     man, space = painter.man, painter.space
     top = man.bladder_centre_mm[2] + man.bladder_radii_mm[2]
-    loops = soft.bowel_courses(space.streams, top)
+    loops = soft.bowel_courses(space.streams, top, man.bowel_share)
     rng = space.streams("bowel content")
     for line, radius in loops:
-        share = float(rng.uniform(0, 1))
-        _paint_loop(painter, body, line, np.full(len(line), radius), ("gut_fluid", "stool", share), gas=0.15)
+        share, gas = float(rng.uniform(0, 1)), man.bowel_gas * float(rng.beta(0.6, 1.4))
+        first = str(rng.choice(("gut_fluid", "gut_fluid", "mucosa")))
+        _paint_loop(painter, body, line, np.full(len(line), radius), (first, "stool", share), gas)
     sigmoid = soft.sigmoid_course(space.streams, course.points[-1])
-    _paint_loop(painter, body, sigmoid, np.linspace(course.radii[-1], 13, len(sigmoid)), ("stool", "stool", 1.0), 0.5)
+    radii = np.linspace(course.radii[-1], rng.uniform(9, 17), len(sigmoid))
+    _paint_loop(painter, body, sigmoid, radii, ("mucosa", "stool", float(rng.uniform(0.4, 1.2))), rng.uniform(0, 0.9))
 
 
 def _paint_loop(
@@ -112,10 +122,24 @@ def _paint_loop(
 
 
 def _paint_lines(painter: Painter) -> None:
-    jitter = painter.space.streams("lines")
+    rng = painter.space.streams("lines")
     for line in soft.LINES:
         for side in (LEFT, RIGHT):
-            shift = jitter.normal(0, 1.5, 3)
-            moved = soft.Line(line.tissue, tuple(tuple(np.add(q, shift)) for q in line.points), line.radii)
-            corners = [tuple(float(v) for v in q) for q in moved.points]
-            painter.part(corners, max(line.radii), moved.distance, line.tissue, side=side)
+            moved = soft.drawn_line(line, rng, painter.man.vessel)
+            painter.part(moved.points, max(moved.radii), moved.distance, moved.tissue, side=side)
+
+
+def _paint_corpora(painter: Painter) -> None:
+    """Bulb of the penis and crura along the rami, each in its sheath."""
+    size = painter.man.bulb
+    for sheath, tissue in ((1.8, "stroma"), (0.0, "corpora")):
+
+        def crus(p: Points, swell: float = sheath + 4 * (size - 1)) -> Array:
+            return soft.CRUS.distance(p) - np.float32(swell)
+
+        def middle(p: Points, swell: float = sheath) -> Array:
+            return bulb(p, size) - np.float32(swell)
+
+        for side in (LEFT, RIGHT):
+            painter.part(soft.CRUS.points, 8, crus, tissue, side)
+        painter.part([(0.0, 3.0, -60.0)], 26, middle, tissue)

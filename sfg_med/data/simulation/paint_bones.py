@@ -20,7 +20,7 @@ def paint_bones(painter: Painter) -> None:
     yellow = np.clip(yellow, 0, 1)
     rough = np.float32(1.0) * space.noise("bone surface", 15.0)
     for side, name in ((LEFT, "femoral_head_left"), (RIGHT, "femoral_head_right")):
-        box = space.box([(0.0, -90.0, -85.0), (145.0, 65.0, 140.0)], 4, side)
+        box = space.box([(0.0, -92.0, -85.0), (148.0, 65.0, 126.0)], 4, side)
         if box is not None:
             p = space.at(box, side)
             distance = bones.hip_bone(p, man) + rough[box] * ramp(bones.head(p, man), 4, 12)
@@ -48,11 +48,14 @@ def _paint_femur(painter: Painter, yellow: Array, rough: Array, side: int, label
         lambda p: np.maximum(bones.head(p, man) - bones.JOINT_MM, p[0] - 104),
         "cartilage",
         side=side,
+        still=True,
     )
-    box = space.box([*capsule, (bones.HIP_X + 60.0, 10.0, -140.0), (bones.HIP_X, -55.0, 10.0)], r, side)
+    x, y, _ = bones.femur_axis(man)
+    corners = [*capsule, (x + 12.0, 10.0, -185.0), (bones.HIP_X, y - 14.0, 10.0)]
+    box = space.box(corners, r, side, still=True)
     if box is None:
         return
-    p, paint = space.at(box, side), painter.canvas.paint
+    p, paint = space.at(box, side, still=True), painter.canvas.paint
     ball = bones.head(p, man)
     outer = bones.femur(p, man) + rough[box] * ramp(ball, 0, 10)
     cortex = bones.femur_cortex(p, man)
@@ -81,19 +84,26 @@ def _marrow(painter: Painter, yellow: Array, dense: Array | float) -> Look:
 
 def _paint_sacrum(painter: Painter, yellow: Array, rough: Array) -> None:
     space, man = painter.space, painter.man
-    corners = [(-55.0, -108.0, -26.0), (55.0, -20.0, 120.0)]
+    corners = [(-60.0, -110.0, -26.0), (60.0, 0.0, 200.0)]
     box = space.box(corners, 4)
     if box is None:
         return
     p, paint = space.at(box), painter.canvas.paint
     distance = bones.sacrum(p) + 1.5 * rough[box]
     paint(box, distance, painter.looks["cortical_bone"])
-    paint(box, distance + np.float32(1.5 * man.cortex), _marrow(painter, yellow, 0.55))
+    marrow = _marrow(painter, yellow, 0.55)
+    paint(box, distance + np.float32(1.5 * man.cortex), marrow)
+    for y, z, lean in bones.VERTEBRAE:
+        bone = bones.vertebra(p, y, z, lean) + np.float32(0.7) * rough[box]
+        paint(box, bone, painter.looks["cortical_bone"])
+        paint(box, bone + np.float32(1.3 * man.cortex), marrow)
+        distance = np.minimum(distance, bone)
     both = (np.abs(p[0]), p[1], p[2])
     paint(box, np.maximum(bones.sacral_foramina(both), distance), painter.looks["fat"])
-    canal = np.maximum(bones.sacral_canal(p), distance + 1.5)
+    canal = bones.sacral_canal(p)
+    canal = np.where(p[2] > 112, canal, np.maximum(canal, distance + 1.5))
     paint(box, canal, painter.looks["fat"])
     paint(box, canal + 2.0, painter.looks["csf"])
-    for height, depth, half in ((118.0, -26.0, 5.0), (86.0, -55.0, 1.4), (62.0, -76.0, 0.8)):
-        slab = bones.disc(p, height, depth, half)
+    for height, depth, half in ((156.5, -15.0, 3.8), (121.5, -25.0, 4.2), (86.0, -55.0, 1.4), (62.0, -76.0, 0.8)):
+        slab = bones.disc(p, height, depth, half, 0.15 if height > 150 else 0.5)
         paint(box, slab if height > 110 else np.maximum(slab, distance + 3), painter.looks["cartilage"])

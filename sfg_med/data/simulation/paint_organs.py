@@ -7,6 +7,7 @@ import numpy as np
 
 from sfg_med.data.simulation import organs
 from sfg_med.data.simulation.painter import LEFT, RIGHT, Painter
+from sfg_med.data.simulation.shapes import ellipsoid, smooth_min
 from sfg_med.spec import PELVIS_LABELS
 
 
@@ -15,7 +16,7 @@ def paint_vesicles(painter: Painter) -> None:
     man, space = painter.man, painter.space
     _, y, z = man.prostate_centre_mm
     for side in (LEFT, RIGHT):
-        box = space.box([(0.0, y - 45, z), (42.0, y, z + 50)], 6, side)
+        box = space.box([(0.0, y - 60, z), (48.0, y, z + 70)], 8, side)
         if box is not None:
             vesicle = organs.seminal_vesicle(space.at(box, side), man) + 1.4 * space.noise("vesicle", 7.0, box)
             painter.canvas.paint(box, vesicle, painter.looks["stroma"])
@@ -26,10 +27,12 @@ def paint_bladder(painter: Painter) -> None:
     """Bladder: wall and urine, one label."""
     man, space = painter.man, painter.space
     centre, radii = np.array(man.bladder_centre_mm), np.array(man.bladder_radii_mm)
-    box = space.box([centre - radii, centre + radii], 6)
+    box = space.box([centre - radii, centre + radii], 10)
     if box is None:
         return
-    outer = organs.bladder(space.at(box), man) + 2.8 * space.noise("bladder", 32.0, box)
+    outer = organs.bladder(space.at(box), man) + min(man.bladder_rough, 0.1 * radii[2]) * space.noise(
+        "bladder", 32.0, box
+    )
     painter.canvas.paint(box, outer, painter.looks["bladder_wall"], PELVIS_LABELS["bladder"])
     wall = organs.bladder_wall_mm(man) * (1 + 0.2 * space.noise("bladder wall", 25.0, box))
     painter.canvas.paint(box, outer + wall, painter.looks["urine"], PELVIS_LABELS["bladder"])
@@ -43,7 +46,7 @@ def paint_prostate(painter: Painter) -> None:
     if box is None:
         return
     p, paint = space.at(box), painter.canvas.paint
-    gland = organs.prostate(p, man) + 1.0 * space.noise("prostate", 20.0, box)
+    gland = organs.prostate(p, man) + np.float32(0.045 * radii[1]) * space.noise("prostate", 20.0, box)
     paint(box, gland, painter.looks["stroma"], label)
     speckle = np.clip(0.25 + 0.25 * space.noise("peripheral zone", 6.0, box), 0, 0.8)
     paint(
@@ -66,7 +69,7 @@ def paint_rectum(painter: Painter, course: organs.Gut) -> None:
     """Rectum: wall, mucosa, stool and gas, one label; below it the anal canal."""
     man, space, label = painter.man, painter.space, PELVIS_LABELS["rectum"]
     corners = [tuple(float(v) for v in q) for q in course.points] + [(0.0, -70.0, -90.0)]
-    box = space.box(corners, float(course.radii.max()))
+    box = space.box(corners, max(float(course.radii.max()), 36.0 if man.endorectal_coil else 0.0))
     if box is None:
         return
     p, paint = space.at(box), painter.canvas.paint
@@ -74,6 +77,10 @@ def paint_rectum(painter: Painter, course: organs.Gut) -> None:
     paint(box, canal, painter.looks["muscle"])
     paint(box, canal + 7.5, painter.looks["mucosa"])
     outer = course.distance(p) + 1.2 * space.noise("rectum", 22.0, box)
+    coil = organs.balloon(man)
+    if coil is not None:
+        bag = ellipsoid(p, *coil)
+        outer = smooth_min(outer, bag - np.float32(3.0), 6.0)
     outer = np.maximum(outer, p[2] - organs.RECTUM_TOP_MM)
     paint(box, outer, painter.looks["gut_wall"], label)
     paint(box, outer + 2.4, painter.looks["mucosa"], label)
@@ -83,3 +90,5 @@ def paint_rectum(painter: Painter, course: organs.Gut) -> None:
     radius = np.float32(man.ampulla_mm)
     level = (np.float32(man.rectal_gas) - course.height(p)) * radius + 3.0 * space.noise("gas", 12.0, box)
     paint(box, np.maximum(lumen, level), painter.looks["gas"], label)
+    if coil is not None:
+        paint(box, bag, painter.looks[man.endorectal_coil], label)

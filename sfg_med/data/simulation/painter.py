@@ -25,12 +25,14 @@ class Painter:
         man: his parameters.
         canvas: MR, CT, tissues and labels so far.
         looks: uniform MR signal, CT number and number of each tissue.
+        metal: distance (mm, at most 70) to an implant, on the whole grid; None without one.
     """
 
     space: Space
     man: Man
     canvas: Canvas
     looks: dict[str, Look]
+    metal: Array | None = None
 
     def part(
         self,
@@ -39,14 +41,16 @@ class Painter:
         shape: Callable[[Points], Array],
         tissue: str,
         side: int = RIGHT,
+        still: bool = False,
     ) -> None:
         """Paint a part of one tissue within ``reach_mm`` of the box around ``corners``.
 
-        ``shape`` gets positions with x lateral, on either side, and returns the signed distance.
+        ``shape`` gets positions with x lateral, on either side, and returns the signed distance;
+        ``still``: positions without the tilt of the pelvis.
         """
-        box = self.space.box(corners, reach_mm, side)
+        box = self.space.box(corners, reach_mm, side, still)
         if box is not None:
-            self.canvas.paint(box, shape(self.space.at(box, side)), self.looks[tissue])
+            self.canvas.paint(box, shape(self.space.at(box, side, still)), self.looks[tissue])
 
     def mix(self, first: str, second: str, share: Array | float) -> Look:
         """Look of a mixture with volume share ``share`` of the second tissue, which dominates above one half."""

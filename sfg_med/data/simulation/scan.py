@@ -39,14 +39,14 @@ class Protocol:
 
 
 def draw_protocol(streams: Streams) -> Protocol:
-    """Draw scan parameters: T2-weighted fast spin echo at 3 T and a planning CT."""
+    """Draw scan parameters: T2-weighted fast spin echo and a planning CT."""
     rng = streams("protocol")
     return Protocol(
-        te_ms=float(rng.uniform(80, 110)),
-        tr_ms=float(rng.uniform(2500, 5000)),
-        mr_noise=float(rng.uniform(0.014, 0.03)),
+        te_ms=float(rng.uniform(70, 140)),
+        tr_ms=float(np.exp(rng.uniform(np.log(2000), np.log(8000)))),
+        mr_noise=float(np.exp(rng.uniform(np.log(0.005), np.log(0.05)))),
         mr_gain=float(np.exp(rng.uniform(np.log(400), np.log(1500)))),
-        bias=float(rng.uniform(0.05, 0.13)),
+        bias=float(rng.uniform(0.05, 0.25)),
         ct_noise_hu=float(rng.uniform(7, 14)),
         ct_psf_mm=float(rng.uniform(1.2, 2.2)),
     )

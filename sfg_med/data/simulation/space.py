@@ -10,63 +10,101 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Array, Streams, smooth_noise
-from sfg_med.data.simulation.shapes import Point, Points
+from sfg_med.data.simulation.shapes import Point, Points, ramp
 
 Box = tuple[slice, slice, slice]
-_MARGIN_MM = 16.0  # largest displacement of the warp plus the width of an edge
 
 
 class Space:
     """Positions of the voxels in the template's coordinates: the origin is midway between the hip joints.
 
-    x runs to the patient's right, y forward, z upward (RAS). A smooth warp and a scale make the individual.
+    x runs to the patient's right, y forward, z upward (RAS). Rotations, scale and a smooth warp make the individual.
+    ``points`` are the positions for the pelvis, which tilts about the axis through the hip joints; ``still`` those
+    for outline and legs, which do not; ``flat_y`` are the heights over the table, without the warp.
 
     Args:
         axes_mm: voxel positions along x, y, z, relative to the hip centre.
         streams: the man's random streams.
-        scale: size of the man relative to the template, along x, y, z.
-        warp_mm: standard deviation of the smooth displacement.
+        man: his size, posture and warp.
     """
 
-    def __init__(self, axes_mm: Sequence[NDArray[np.floating]], streams: Streams, scale: Point, warp_mm: float) -> None:
-        self.axes_mm = tuple(np.asarray(a, np.float32) / np.float32(s) for a, s in zip(axes_mm, scale, strict=True))
-        self.shape = tuple(len(a) for a in self.axes_mm)
+    def __init__(self, axes_mm: Sequence[NDArray[np.floating]], streams: Streams, man: Man) -> None:
         self.streams = streams
+        self.axes_mm = tuple(np.asarray(a, np.float32) / np.float32(s) for a, s in zip(axes_mm, man.scale, strict=True))
+        self.shape = tuple(len(a) for a in self.axes_mm)
         spacing = [abs(float(a[1] - a[0])) for a in axes_mm]
         self.edge_mm = float(np.prod(spacing) ** (1.0 / 3.0))
-        grids = np.meshgrid(*self.axes_mm, indexing="ij", sparse=True)
-        self.points: Points = tuple(
-            (g + np.clip(self.noise(f"warp {axis}", 120.0), -2.5, 2.5) * np.float32(warp_mm)).astype(np.float32)
-            for axis, g in enumerate(grids)
+        turned = _turn(np.meshgrid(*self.axes_mm, indexing="ij", sparse=True), man.turn_deg)
+        self.still: Points = tuple(
+            (
+                c
+                + np.clip(self.noise(f"warp {axis}", 120.0), -2.5, 2.5) * np.float32(man.warp_mm)
+                + np.clip(self.noise(f"fine warp {axis}", 50.0), -2.5, 2.5) * np.float32(man.fine_warp_mm)
+            ).astype(np.float32)
+            for axis, c in enumerate(turned)
         )
+        self.flat_y = np.asarray(np.broadcast_to(turned[1], self.shape), np.float32)
+        self.points = _tilt(self.still, man.tilt_deg)
+        self._step = tuple(max(1, round(12.0 / s)) for s in spacing)
+        self._coarse = [p[tuple(_thin(n, s) for n, s in zip(self.shape, self._step, strict=True))] for p in self._both]
+        self._pad_mm = 2.0 + 1.3 * max(s * e for s, e in zip(self._step, spacing, strict=True))
+
+    @property
+    def _both(self) -> tuple[Array, ...]:
+        return (*self.points, *self.still)
 
     def noise(self, name: str, knot_mm: float | Sequence[float], box: Box | None = None) -> Array:
         """Smooth unit-variance noise of stream ``name``, on the whole grid or a box of it."""
         axes = self.axes_mm if box is None else tuple(a[s] for a, s in zip(self.axes_mm, box, strict=True))
         return smooth_noise(self.streams(name), axes, knot_mm)
 
-    def box(self, corners: Sequence[Point], reach_mm: float, side: int = 1) -> Box | None:
+    def box(self, corners: Sequence[Point], reach_mm: float, side: int = 1, still: bool = False) -> Box | None:
         """Slices of the voxels within ``reach_mm`` of the box around ``corners``; None if there are none.
 
-        ``side`` -1 mirrors the corners to the patient's left.
+        ``side`` -1 mirrors the corners to the patient's left; ``still`` takes them as positions in ``still``.
+        The voxels are found on one in each 12 mm of them, with a margin of that step.
         """
         low, high = np.min(corners, axis=0), np.max(corners, axis=0)
         if side < 0:
             low[0], high[0] = -high[0], -low[0]
+        margin = reach_mm + self._pad_mm
+        inside: NDArray[np.bool_] | bool = True
+        for p, a, b in zip(self._coarse[3:] if still else self._coarse[:3], low, high, strict=True):
+            inside = inside & (p > a - margin) & (p < b + margin)
         slices = []
-        for axis, a, b in zip(self.axes_mm, low, high, strict=True):
-            margin = reach_mm + _MARGIN_MM
-            start, stop = np.searchsorted(axis, (a - margin, b + margin))
-            if stop <= start:
+        for axis in range(3):
+            found = np.flatnonzero(np.any(inside, axis=tuple(k for k in range(3) if k != axis)))
+            if not len(found):
                 return None
-            slices.append(slice(int(start), int(stop)))
+            at = np.arange(self.shape[axis])[_thin(self.shape[axis], self._step[axis])][found]
+            slices.append(slice(max(int(at[0]) - 1, 0), int(at[-1]) + 2))
         return slices[0], slices[1], slices[2]
 
-    def at(self, box: Box, side: int = 1) -> Points:
+    def at(self, box: Box, side: int = 1, still: bool = False) -> Points:
         """Template positions of a box's voxels, mirrored for the left side so that x is always lateral."""
-        x, y, z = (a[box] for a in self.points)
+        x, y, z = (a[box] for a in (self.still if still else self.points))
         return (-x if side < 0 else x), y, z
+
+
+def _thin(size: int, step: int) -> NDArray[np.intp] | slice:
+    return slice(0, size, step)
+
+
+def _turn(p: Sequence[Array], degrees: tuple[float, float]) -> Points:
+    """Rotate the man in the scanner about y (front to back) and then about z (head to feet)."""
+    (cy, sy), (cz, sz) = ((np.float32(np.cos(a)), np.float32(np.sin(a))) for a in np.deg2rad(degrees))
+    x, z = cy * p[0] - sy * p[2], sy * p[0] + cy * p[2]
+    return cz * x - sz * p[1], sz * x + cz * p[1], z
+
+
+def _tilt(p: Points, degrees: float) -> Points:
+    """Rotate the pelvis about the axis through both hip joints; thighs and belly wall stay as they are."""
+    x, y, z = p
+    angle = np.float32(np.deg2rad(degrees)) * ramp(z, -95, -35) * ramp(y, 85, 40)
+    c, s = np.cos(angle), np.sin(angle)
+    return x, c * y - s * z, s * y + c * z
 
 
 def whole(space: Space) -> Box:

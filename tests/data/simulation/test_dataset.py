@@ -61,6 +61,7 @@ def test_provenance_says_simulated(four: Path) -> None:
     assert record["kind"] == "SIMULATED"
     assert record["seed"] == 7
     assert record["spacing_mm"] == list(COARSE)
+    assert record["field_of_view"] == "standard"
     assert set(record["cases"]) == {f"case00{i}" for i in range(4)}
     assert record["cases"]["case001"] == simulate_case((7, 1), COARSE).parameters | {
         "anatomy": record["cases"]["case001"]["anatomy"]
@@ -101,7 +102,7 @@ def test_no_half_file_keeps_a_final_name(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "splits.json").exists()
 
 
-@pytest.mark.parametrize("change", [{"seed": 8}, {"spacing_mm": (10.0, 10.0, 10.0)}])
+@pytest.mark.parametrize("change", [{"seed": 8}, {"spacing_mm": (10.0, 10.0, 10.0)}, {"field_of_view": "whole"}])
 def test_another_simulation_in_the_folder_is_refused(four: Path, change: dict[str, object]) -> None:
     arguments = {"cases": 4, "seed": 7, "spacing_mm": COARSE} | change
     with pytest.raises(SfgMedError, match="--overwrite"):
@@ -116,6 +117,7 @@ def test_another_simulation_in_the_folder_is_refused(four: Path, change: dict[st
         ({"jobs": 0}, "jobs"),
         ({"seed": -1}, "seed"),
         ({"spacing_mm": (3.0, -3.0, 3.0)}, "spacing"),
+        ({"field_of_view": "half"}, "field of view"),
     ],
 )
 def test_impossible_arguments(tmp_path: Path, arguments: dict[str, object], match: str) -> None:

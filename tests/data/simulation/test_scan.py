@@ -53,5 +53,7 @@ def test_ct_noise_has_its_standard_deviation_in_soft_tissue() -> None:
 def test_protocols_stay_in_their_ranges() -> None:
     for seed in range(50):
         protocol = draw_protocol(Streams((seed,)))
-        assert 80 <= protocol.te_ms <= 110
-        assert 2500 <= protocol.tr_ms <= 5000
+        assert 70 <= protocol.te_ms <= 140
+        assert 2000 <= protocol.tr_ms <= 8000
+        assert 0.05 <= protocol.bias <= 0.25
+        assert 0.005 <= protocol.mr_noise <= 0.05
