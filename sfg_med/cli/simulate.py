@@ -16,8 +16,12 @@ def command(
     seed: int = typer.Option(0, "--seed", help="Same seed, same men; case i does not depend on the number of cases."),
     spacing: str = typer.Option("3", "--spacing", help="Voxel size in mm: one number, or three as 1.5,1.5,3."),
     field_of_view: str = typer.Option(
-        "standard", "--field-of-view", help="standard, or whole: from below the ischia to above the iliac crests."
+        "standard",
+        "--field-of-view",
+        help="standard, whole (from below the ischia to above the iliac crests), or random: whole to prostate only.",
     ),
+    artefacts: bool = typer.Option(False, "--artefacts", help="Random contrast, resolution and artefacts of the MR."),
+    variation: float = typer.Option(1.0, "--variation", help="How much men differ: 1 as in life, 0 not at all."),
     jobs: int = typer.Option(1, "--jobs", help="Processes that simulate at the same time."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Simulate finished cases again."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
@@ -27,8 +31,9 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from sfg_med.data.simulation import simulate_dataset
+    from sfg_med.transforms.randomise import Rescan
 
-    voxel = parse_spacing(spacing)
+    voxel, small = parse_spacing(spacing), field_of_view == "random"
     columns = (TextColumn("simulate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
         task = bar.add_task("simulate", total=max(cases, 1))
@@ -37,7 +42,9 @@ def command(
             cases,
             seed,
             spacing_mm=voxel,
-            field_of_view=field_of_view,
+            field_of_view="whole" if small else field_of_view,
+            variation=variation,
+            rescan=Rescan(voxel, artefacts=artefacts, small_fields=small) if artefacts or small else None,
             jobs=jobs,
             overwrite=overwrite,
             progress=lambda name, new: bar.advance(task),

@@ -53,6 +53,7 @@ def simulate_case(
     seed: int | Sequence[int],
     spacing_mm: Sequence[float] = (3.0, 3.0, 3.0),
     field_of_view: str = "standard",
+    variation: float = 1.0,
 ) -> SimulatedCase:
     """Simulate one man's pelvis.
 
@@ -63,6 +64,7 @@ def simulate_case(
         spacing_mm: voxel size along x, y, z (patient's left to right, back to front, feet to head).
         field_of_view: ``"standard"``, from below the ischia to above the bladder of most men, or ``"whole"``, to
             above the iliac crests.
+        variation: how much men differ: 1 as published and chosen for adult men, 0 not at all.
 
     Example:
         >>> case = simulate_case(1, spacing_mm=(8.0, 8.0, 8.0))
@@ -71,7 +73,7 @@ def simulate_case(
     """
     spacing, extent = check_spacing(spacing_mm), check_field_of_view(field_of_view)
     streams = Streams(check_seed(seed))
-    return simulate_man(draw_man(streams), streams, spacing, extent)
+    return simulate_man(draw_man(streams, check_variation(variation)), streams, spacing, extent)
 
 
 def simulate_man(man: Man, streams: Streams, spacing: tuple[float, float, float], field_of_view: str) -> SimulatedCase:
@@ -183,6 +185,17 @@ def check_field_of_view(name: str) -> str:
     if name not in FIELDS_OF_VIEW:
         raise SfgMedError("field of view", " or ".join(FIELDS_OF_VIEW), repr(name), "choose one of them")
     return name
+
+
+def check_variation(variation: float) -> float:
+    """How much men differ.
+
+    Raises:
+        SfgMedError: if it is not from 0 to 1.
+    """
+    if not 0 <= variation <= 1:
+        raise SfgMedError("variation", "a number from 0 to 1", str(variation), "1 is usual")
+    return float(variation)
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:

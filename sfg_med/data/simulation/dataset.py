@@ -14,15 +14,24 @@ from typing import Any
 
 from sfg_med import __version__
 from sfg_med.data.atomic import atomic_path, remove_leftovers, write_json
-from sfg_med.data.simulation.case import check_field_of_view, check_seed, check_spacing, simulate_case
+from sfg_med.data.simulation.case import (
+    SimulatedCase,
+    check_field_of_view,
+    check_seed,
+    check_spacing,
+    check_variation,
+    simulate_case,
+)
 from sfg_med.data.splits import make_splits
 from sfg_med.errors import SfgMedError
 
 FILES = ("mr", "ct", "seg", "mask", "tissue")
 RECORD = "simulation.json"
 SPLITS = "splits.json"
-_SAME = ("version", "seed", "spacing_mm", "field_of_view")
+_SAME = ("version", "seed", "spacing_mm", "field_of_view", "variation", "rescanned")
 Progress = Callable[[str, bool], None]
+# What else happens to a case: gets it and its seed.
+Rescan = Callable[[SimulatedCase, tuple[int, int]], SimulatedCase]
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ def simulate_dataset(
     *,
     spacing_mm: Sequence[float] = (3.0, 3.0, 3.0),
     field_of_view: str = "standard",
+    variation: float = 1.0,
+    rescan: Rescan | None = None,
     jobs: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -59,6 +70,9 @@ def simulate_dataset(
         seed: a non-negative integer.
         spacing_mm: voxel size along x, y, z.
         field_of_view: ``"standard"`` or ``"whole"``.
+        variation: how much men differ, 0 to 1.
+        rescan: changes every case before it is written, such as
+            :class:`sfg_med.transforms.randomise.Rescan`; its ``str`` is recorded.
         jobs: processes that simulate at the same time.
         overwrite: simulate finished cases again.
         progress: called with a case's name and whether it was simulated now (False: it was there).
@@ -66,14 +80,17 @@ def simulate_dataset(
     Raises:
         SfgMedError: for impossible arguments; if ``out`` holds another simulation and ``overwrite`` is off.
     """
-    spacing = check_spacing(spacing_mm)
     check_seed(seed)
-    check_field_of_view(field_of_view)
+    options = {
+        "spacing_mm": check_spacing(spacing_mm),
+        "field_of_view": check_field_of_view(field_of_view),
+        "variation": check_variation(variation),
+    }
     for name, value in (("cases", cases), ("jobs", jobs)):
         if value < 1:
             raise SfgMedError(name, "a number of at least 1", str(value), f"choose a larger --{name}")
     folder = _make_folder(Path(out))
-    record = _open_record(folder, seed, spacing, field_of_view, overwrite)
+    record = _open_record(folder, seed, {**options, "rescanned": str(rescan or "")}, overwrite)
     names = [f"case{i:03d}" for i in range(cases)]
     todo, skipped = {}, []
     for number, name in enumerate(names):
@@ -82,7 +99,7 @@ def simulate_dataset(
             if progress is not None:
                 progress(name, False)
         else:
-            todo[name] = (folder / name, seed, number, spacing, field_of_view)
+            todo[name] = (folder / name, (seed, number), options, rescan)
     for name, parameters in _simulate_all(todo, jobs):
         record["cases"][name] = parameters
         write_json(folder / RECORD, record)
@@ -105,17 +122,15 @@ def _make_folder(folder: Path) -> Path:
     return folder
 
 
-def _open_record(
-    folder: Path, seed: int, spacing: tuple[float, ...], field_of_view: str, overwrite: bool
-) -> dict[str, Any]:
+def _open_record(folder: Path, seed: int, options: Mapping[str, Any], overwrite: bool) -> dict[str, Any]:
     """Read the provenance file, or start one; refuse to mix two simulations in one folder."""
     fresh: dict[str, Any] = {
         "kind": "SIMULATED",
         "note": "Simulated from formulas by sfg_med; no real patient is in here. Not for clinical use.",
         "version": __version__,
         "seed": int(seed),
-        "spacing_mm": list(spacing),
-        "field_of_view": field_of_view,
+        **options,
+        "spacing_mm": list(options["spacing_mm"]),
         "cases": {},
     }
     path = folder / RECORD
@@ -137,7 +152,7 @@ def _is_finished(folder: Path, parameters: Any) -> bool:
 
 
 def _simulate_all(
-    todo: Mapping[str, tuple[Path, int, int, tuple[float, float, float], str]], jobs: int
+    todo: Mapping[str, tuple[Path, tuple[int, int], Mapping[str, Any], Rescan | None]], jobs: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     if jobs == 1 or len(todo) <= 1:
         for name, arguments in todo.items():
@@ -151,11 +166,13 @@ def _simulate_all(
 
 
 def _write_case(
-    folder: Path, seed: int, number: int, spacing: tuple[float, float, float], field_of_view: str
+    folder: Path, seed: tuple[int, int], options: Mapping[str, Any], rescan: Rescan | None
 ) -> dict[str, Any]:
     import nibabel as nib
 
-    case = simulate_case((seed, number), spacing, field_of_view)
+    case = simulate_case(seed, **options)
+    if rescan is not None:
+        case = rescan(case, seed)
     for name in FILES:
         image = nib.Nifti1Image(getattr(case, name), case.affine)
         image.set_sform(case.affine, code=1)

@@ -68,43 +68,54 @@ RARE = 0.06  # probability of an endorectal coil, and of a hip implant
 
 
 class _Draw:
-    """Random numbers within ``RANGES``, each parameter from a stream of its own."""
+    """Random numbers within ``RANGES``, each parameter from a stream of its own.
 
-    def __init__(self, streams: Streams) -> None:
-        self.streams = streams
+    Args:
+        streams: the man's random streams.
+        variation: factor of every deviation from the middle, and of the probability of what is rare.
+    """
+
+    def __init__(self, streams: Streams, variation: float) -> None:
+        self.streams, self.variation = streams, variation
 
     def __call__(self, name: str, draw: Callable[[np.random.Generator], float]) -> float:
         return float(np.clip(draw(self.streams(f"man {name}")), *RANGES[name]))
 
     def normal(self, name: str, mean: float, std: float) -> float:
-        return self(name, lambda rng: rng.normal(mean, std))
+        return self(name, lambda rng: rng.normal(mean, self.variation * std))
 
     def skewed(self, name: str, median: float, sigma: float) -> float:
         """Lognormal."""
-        return self(name, lambda rng: median * np.exp(rng.normal(0.0, sigma)))
+        return self(name, lambda rng: median * np.exp(rng.normal(0.0, self.variation * sigma)))
 
     def uniform(self, name: str) -> float:
-        return self(name, lambda rng: rng.uniform(*RANGES[name]))
+        middle = sum(RANGES[name]) / 2
+        return self(name, lambda rng: middle + self.variation * (rng.uniform(*RANGES[name]) - middle))
 
     def several(self, name: str, std: tuple[float, ...], mean: float = 0.0) -> tuple[float, ...]:
-        drawn = self.streams(f"man {name}").normal(mean, std)
+        drawn = self.streams(f"man {name}").normal(mean, np.multiply(self.variation, std))
         return tuple(float(v) for v in np.clip(drawn, *RANGES[name]))
 
     def rarely(self, name: str, probability: float, values: tuple[str, ...]) -> str:
         rng = self.streams(f"man {name}")
         chosen = str(rng.choice(values))
-        return chosen if rng.random() < probability else ""
+        return chosen if rng.random() < self.variation * probability else ""
 
     def count(self, name: str, probability: float, most: int) -> int:
         rng = self.streams(f"man {name}")
         number = int(rng.integers(1, most + 1))
-        return number if rng.random() < probability else 0
+        return number if rng.random() < self.variation * probability else 0
 
 
-def draw_man(streams: Streams) -> Man:
-    """Draw one man; full bladders are rounder, thick bellies are limited, large prostates have lobes more often."""
-    draw = _Draw(streams)
-    size = streams("man size").normal(1.0, 0.04)
+def draw_man(streams: Streams, variation: float = 1.0) -> Man:
+    """Draw one man; full bladders are rounder, thick bellies are limited, large prostates have lobes more often.
+
+    Args:
+        streams: the man's random streams.
+        variation: how much men differ: 1 as the sources say, 0 not at all.
+    """
+    draw = _Draw(streams, variation)
+    size = streams("man size").normal(1.0, 0.04 * variation)
     fat = draw.skewed("fat_mm", 19.0, 0.5)
     prostate = draw.skewed("prostate_ml", 38.0, 0.55)
     bladder = draw.skewed("bladder_ml", 150.0, 0.75)

@@ -10,7 +10,9 @@ from sfg_med.transforms.randomise.contrast import RandTissueContrastd
 from sfg_med.transforms.randomise.field_of_view import RandFieldOfViewd
 from sfg_med.transforms.randomise.magnitude import ToMagnituded
 from sfg_med.transforms.randomise.motion import RandGhostingd, RandMotiond
+from sfg_med.transforms.randomise.rescan import Rescan
 from sfg_med.transforms.randomise.resolution import RandResolutiond
+from sfg_med.transforms.randomise.scan import RandScand
 from sfg_med.transforms.randomise.shading import RandCoilShadingd
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "RandGhostingd",
     "RandMotiond",
     "RandResolutiond",
+    "RandScand",
     "RandTissueContrastd",
+    "Rescan",
     "ToMagnituded",
 ]

@@ -47,16 +47,18 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Crop the images, or pass them on."""
-        result = dict(data)
         self.randomize(None)
+        return self.crop(data)[0] if self._do_transform else dict(data)
+
+    def crop(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[int]]:
+        """The cropped images, and the voxel at which they start."""
+        result = dict(data)
         present = list(self.key_iterator(result))
-        if not self._do_transform or not present:
-            return result
         shape = result[present[0]].shape[1:]
         box = self.draw_box(shape, self._centre(result, shape))
         for key in present:
             result[key] = result[key][(slice(None), *box)]
-        return result
+        return result, [part.start for part in box]
 
     def draw_box(self, shape: Sequence[int], centre: Sequence[float]) -> tuple[slice, ...]:
         """A box within an image of this shape, about a centre in voxels."""
