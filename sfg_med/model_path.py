@@ -27,9 +27,9 @@ def find_model(given: Path | None = None) -> Path:
     """Find the model file.
 
     Args:
-        given: a model file, or a folder (bundle or training run) that holds ``models/model.safetensors`` or
-            ``model.safetensors``, or the word ``demonstration`` for the shipped model. Without it the environment variable ``SFG_MED_MODEL`` counts, then the shipped
-            demonstration model.
+        given: a model file, a folder (bundle or training run) that holds ``models/model.safetensors`` or
+            ``model.safetensors``, or the word ``demonstration`` for the shipped model. Without it the environment
+            variable ``SFG_MED_MODEL`` counts, then the shipped demonstration model.
 
     Raises:
         SfgMedError: if there is none.

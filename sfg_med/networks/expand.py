@@ -16,9 +16,9 @@ from sfg_med.networks.multitask import MultiTaskNetwork
 def load_compact(network: MultiTaskNetwork, weights: Mapping[str, Tensor]) -> None:
     """Give a network of fixed groups the weights of its compact form.
 
-    Compacting only sorts numbers and leaves some out. So a copy whose weights are numbered is compacted, and the numbers
-    tell where each weight came from, whatever the backbone. What was left out (weights between groups that do not read
-    each other) becomes zero; the probabilities behind fixed groups stay as they are.
+    Compacting only sorts numbers and leaves some out. So a copy whose weights are numbered is compacted, and the
+    numbers tell where each weight came from, whatever the backbone. What was left out (weights between groups that do
+    not read each other) becomes zero; the probabilities behind fixed groups stay as they are.
 
     Args:
         network: all its kernels have groups; changed in place.

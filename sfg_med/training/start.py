@@ -15,6 +15,7 @@ from sfg_med.networks import MultiTaskNetwork, build_network
 from sfg_med.spec import ModelSpec
 
 LAYERS = ("common", "all")
+REMEDY = "leave network, strategy and tasks as the file has them, or set initial_layers=common"
 
 
 def initial_settings(initial: str) -> dict[str, Any]:
@@ -68,6 +69,9 @@ def start_network(spec: ModelSpec, initial: str | None = None, layers: str = "co
     if not common:
         raise SfgMedError(path, "a model with layers of this network", "none in common", "change initial_weights")
     if layers == "all":
+        if not same_groups:
+            found = f"groups {', '.join(start.groups.names)}"
+            raise SfgMedError(path, f"groups {', '.join(network.groups.names)}", found, REMEDY)
         _check_all(path, mine, theirs)
     network.load_state_dict(common, strict=False)
     network.settle_groups()
@@ -87,5 +91,4 @@ def _check_all(path: Path, mine: dict[str, Tensor], theirs: dict[str, Tensor]) -
         shapes = [tuple(s[name].shape) if name in s else "none" for s in (theirs, mine)]
         if shapes[0] != shapes[1]:
             found = f"{name} {shapes[0]} in the file and {shapes[1]} in the network"
-            remedy = "leave network, strategy and tasks as the file has them, or set initial_layers=common"
-            raise SfgMedError(path, "the layers of this network", found, remedy)
+            raise SfgMedError(path, "the layers of this network", found, REMEDY)
