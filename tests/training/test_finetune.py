@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``sfg-med train --config configs/examples/finetune.yaml``: from a shipped form of a model to one that predicts."""
 
+import csv
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,25 @@ def test_one_command_from_a_compact_model_and_partial_labels_to_predictions(
     done = sfg_med("predict", "-i", mr, "-o", tmp_path / "out", "-m", run, "--device", "cpu", "--quiet")
     assert done.exit_code == 0, done.output
     assert nib.load(tmp_path / "out" / "mr_ct.nii.gz").shape == nib.load(mr).shape
+
+
+@pytest.mark.parametrize("missing", ["ct", "seg"])
+def test_with_organs_only_or_ct_only_a_best_network_is_still_chosen(
+    missing: str, compact: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_dataset, data, ignore=lambda *_: [f"{missing}.nii.gz"])
+    run = finetune(tmp_path / "run", data, compact, steps=2)
+    with (run / "history.csv").open(newline="") as file:
+        (score,) = [
+            float(r["value"]) for r in csv.DictReader(file) if (r["split"], r["name"]) == ("validation", "score")
+        ]
+    assert math.isfinite(score)
+    assert (run / "checkpoints" / "best.pt").is_file()
+    heads = [load_model(p, trainable=True).network.head.weight for p in (compact, run / "models" / "model.safetensors")]
+    moved = (heads[0] != heads[1]).flatten(1).any(1).tolist()  # type: ignore[operator]
+    assert any(moved[:1]) == (missing != "ct")
+    assert any(moved[1:]) == (missing != "seg")
 
 
 def test_a_resumed_run_does_not_load_the_start_again(compact: Path, tiny_dataset: Path, tmp_path: Path) -> None:
