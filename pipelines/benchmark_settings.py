@@ -47,7 +47,7 @@ class Settings:
 
     def model_file(self) -> Path:
         """The model, or the demonstration model."""
-        from sfg_med.inference.model_path import demonstration_model
+        from sfg_med.model_path import demonstration_model
 
         return self.model or demonstration_model()
 

@@ -43,9 +43,9 @@ def main(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
 ) -> None:
     """Compare predicted uncertainty with true errors. For research only, not for clinical use."""
-    from sfg_med.inference.model_path import find_model
     from sfg_med.inference.predictor import Predictor
     from sfg_med.model_file import load_model
+    from sfg_med.model_path import find_model
 
     if threads:
         import torch

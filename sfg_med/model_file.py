@@ -18,6 +18,7 @@ from sfg_med import __version__
 from sfg_med.data.atomic import atomic_path
 from sfg_med.errors import SfgMedError
 from sfg_med.networks import MultiTaskNetwork, build_network
+from sfg_med.networks.expand import load_compact
 from sfg_med.spec import ModelSpec
 
 KEY = "sfg_med"
@@ -81,11 +82,17 @@ def save_model(
         save_file(tensors, temporary, metadata={KEY: json.dumps(about)})
 
 
-def load_model(path: Path) -> LoadedModel:
+def load_model(path: Path, *, trainable: bool = False) -> LoadedModel:
     """Read a model file.
 
+    Args:
+        path: the file.
+        trainable: give the network of a compact file the form that its specification builds, from which training can go
+            on: same output, groups fixed.
+
     Raises:
-        SfgMedError: if the file is missing, no model, or does not fit its own specification.
+        SfgMedError: if the file is missing, no model, does not fit its own specification, or is to be trained and holds
+            one task of a network only.
     """
     path = Path(path)
     if not path.is_file():
@@ -97,18 +104,24 @@ def load_model(path: Path) -> LoadedModel:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise SfgMedError(path, "an sfg_med model in safetensors format", f"{error}", remedy) from error
+    if trainable and about.get("task"):
+        found = f"one reduced to {about['task']}"
+        raise SfgMedError(path, "a model of all its tasks", found, "start from the model that it was exported from")
     try:
         spec = ModelSpec.from_dict(about["spec"], where=str(path))
         network = build_network(spec, where=str(path))
         if about["compact"]:
             network.set_groups({k: torch.tensor(v) for k, v in about["assignment"].items()})
-            network = network.compact(about["task"])
-            if about["task"]:
-                spec = replace(spec, tasks=tuple(t for t in spec.tasks if t.name == about["task"]))
-        network.load_state_dict(tensors)
+        if about["compact"] and trainable:
+            load_compact(network, tensors)
+        else:
+            network = network.compact(about["task"]) if about["compact"] else network
+            network.load_state_dict(tensors)
+        if about["task"]:
+            spec = replace(spec, tasks=tuple(t for t in spec.tasks if t.name == about["task"]))
     except (RuntimeError, KeyError, ValueError) as error:
-        found = str(error).split("\n\t")[0:2]
-        raise SfgMedError(path, "weights that fit its specification", " ".join(found)[:300], remedy) from error
+        lines = str(error).split("\n\t")[0:2]
+        raise SfgMedError(path, "weights that fit its specification", " ".join(lines)[:300], remedy) from error
     metadata = {k: v for k, v in about.items() if k not in ("spec", "assignment")}
     return LoadedModel(network.eval(), spec, _sha256(path), path, metadata)
 

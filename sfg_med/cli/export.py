@@ -25,8 +25,8 @@ def command(
 ) -> None:
     """Write a deployable model, compared with the original before it is kept."""
     from sfg_med.inference.export import export_model
-    from sfg_med.inference.model_path import find_model
     from sfg_med.model_file import load_model
+    from sfg_med.model_path import find_model
 
     loaded = load_model(find_model(model))
     cases = [] if dataset_dir is None else _cases(dataset_dir, split, loaded.spec)

@@ -50,8 +50,8 @@ def _installation() -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
-    from sfg_med.inference.model_path import find_model
     from sfg_med.model_file import load_model
+    from sfg_med.model_path import find_model
 
     loaded = load_model(find_model(path))
     network, spec = loaded.network, loaded.spec

@@ -60,7 +60,7 @@ def command(
         for k, v in locals().items()
         if k not in ("names", "called")
     }
-    from sfg_med.inference.model_path import demonstration_model, find_model
+    from sfg_med.model_path import demonstration_model, find_model
 
     model_file = find_model(model)  # before torch is imported: a wrong path should not take seconds to say
     if model_file == demonstration_model():

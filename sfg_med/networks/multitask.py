@@ -174,6 +174,15 @@ class MultiTaskNetwork(nn.Module, ABC):
         layers = self._kernel_groups()
         return bool(layers) and not any(g.learns or bool((g.assignment == FREE).any()) for g in layers)
 
+    def settle_groups(self) -> None:
+        """Stop learning the groups of layers whose kernels all have fixed ones, as in a model that was trained.
+
+        Not in the path form, which has no compact form to be saved in.
+        """
+        for layer in self.sharing_layers().values():
+            if not isinstance(layer, PathConv) and not bool((layer.kernel_groups.assignment == FREE).any()):
+                layer.kernel_groups.set_learning(False)
+
     def assignments(self) -> dict[str, Tensor]:
         """Likeliest (or fixed) group of each kernel that can have one, ``{layer: (K,) long}``."""
         return {name: layer.kernel_groups.decided().cpu() for name, layer in self.sharing_layers().items()}

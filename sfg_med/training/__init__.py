@@ -5,17 +5,17 @@ from sfg_med.allocator import tune_allocator
 from sfg_med.training.checkpoints import BestHandler, keep_checkpoints, run_trainer
 from sfg_med.training.engine import PrecisionInferer, PrepareBatch, make_optimizer, one_cycle
 from sfg_med.training.faces import EvenBatches, face_parts, whole_epochs
-from sfg_med.training.group_changes import group_changes
+from sfg_med.training.group_changes import NoChanges, group_changes
 from sfg_med.training.handlers import AttachHandler, CallHandler, GroupingHandler, HistoryHandler, ResumeHandler
 from sfg_med.training.samples import ResumableSampler, TrainingSamples
 from sfg_med.training.setup import (
     count_epochs,
     grouping_schedule,
-    load_initial_weights,
     prepare_run,
     training_parts,
     write_model,
 )
+from sfg_med.training.start import initial_settings, start_network
 from sfg_med.training.trajectories import TrajectoryHandler
 from sfg_med.training.validation import validation_metrics
 
@@ -28,6 +28,7 @@ __all__ = [
     "EvenBatches",
     "GroupingHandler",
     "HistoryHandler",
+    "NoChanges",
     "PrecisionInferer",
     "PrepareBatch",
     "ResumableSampler",
@@ -38,12 +39,13 @@ __all__ = [
     "face_parts",
     "group_changes",
     "grouping_schedule",
+    "initial_settings",
     "keep_checkpoints",
-    "load_initial_weights",
     "make_optimizer",
     "one_cycle",
     "prepare_run",
     "run_trainer",
+    "start_network",
     "training_parts",
     "validation_metrics",
     "whole_epochs",

@@ -14,7 +14,7 @@ from sfg_med.data.atomic import atomic_path, write_json
 from sfg_med.data.cases import Dataset, find_cases
 from sfg_med.data.splits import PARTS, choose_splits
 from sfg_med.errors import SfgMedError
-from sfg_med.model_file import load_model, save_model
+from sfg_med.model_file import save_model
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import GroupingSchedule, Reserve, TemperatureSchedule
 from sfg_med.spec import ModelSpec
@@ -100,26 +100,6 @@ def count_epochs(steps: int, steps_per_epoch: int) -> int:
         expected = f"a positive multiple of steps_per_epoch ({steps_per_epoch})"
         raise SfgMedError("steps", expected, str(steps), "change steps or steps_per_epoch")
     return steps // length
-
-
-def load_initial_weights(network: MultiTaskNetwork, path: str | None) -> None:
-    """Start from another model's weights, wherever name and shape agree.
-
-    Args:
-        network: the network.
-        path: model file; ``None`` does nothing.
-
-    Raises:
-        SfgMedError: for a file that is no model, or has nothing in common with the network.
-    """
-    if path is None:
-        return
-    mine = network.state_dict()
-    theirs = load_model(Path(path)).network.state_dict()
-    common = {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape}
-    if not common:
-        raise SfgMedError(path, "a model with layers of this network", "none in common", "change initial_weights")
-    network.load_state_dict(common, strict=False)
 
 
 def write_model(run_dir: str, network: MultiTaskNetwork, spec: ModelSpec, provenance: Mapping[str, Any]) -> None:

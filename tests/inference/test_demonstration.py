@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from sfg_med.cli.main import app
 from sfg_med.data.simulation import simulate_dataset
-from sfg_med.inference.model_path import demonstration_model
 from sfg_med.model_file import load_model
+from sfg_med.model_path import demonstration_model
 
 CARD = demonstration_model().parent / "README.md"
 

@@ -9,7 +9,7 @@ import pytest
 
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import find_jobs, output_files
-from sfg_med.inference.model_path import demonstration_model, find_model
+from sfg_med.model_path import demonstration_model, find_model
 from sfg_med.spec import ModelSpec
 
 SPEC = ModelSpec()

@@ -10,7 +10,8 @@ import sfg_med
 from sfg_med.errors import SfgMedError
 
 VARIABLE = "SFG_MED_MODEL"
-DEMONSTRATION = "demonstration.safetensors"
+WORD = "demonstration"
+DEMONSTRATION = f"{WORD}.safetensors"
 _NAMES = ("models/model.safetensors", "model.safetensors")
 _REMEDY = "make one with 'sfg-med train', and give it with -m"
 
@@ -26,13 +27,15 @@ def find_model(given: Path | None = None) -> Path:
     """Find the model file.
 
     Args:
-        given: a model file, or a folder (bundle or training run) that holds ``models/model.safetensors`` or
-            ``model.safetensors``. Without it the environment variable ``SFG_MED_MODEL`` counts, then the shipped
-            demonstration model.
+        given: a model file, a folder (bundle or training run) that holds ``models/model.safetensors`` or
+            ``model.safetensors``, or the word ``demonstration`` for the shipped model. Without it the environment
+            variable ``SFG_MED_MODEL`` counts, then the shipped demonstration model.
 
     Raises:
         SfgMedError: if there is none.
     """
+    if given == Path(WORD) and not given.exists():
+        given = demonstration_model()
     named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else demonstration_model())
     if named.is_dir():
         inside = next((named / name for name in _NAMES if (named / name).is_file()), None)
