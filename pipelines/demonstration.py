@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that sfg-med ships, made anew: ``python -m pipelines.demonstration --out DIR [KEY=VALUE]...``.
+
+Simulate men, train with domain randomisation, export the compact network, predict and score simulated men who were
+never trained on, and write the model's card. Every step is a command that a user could type, and is printed; a step
+that is done is not done again, and a training that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.command import run_command
+from pipelines.demonstration_card import write_card
+from sfg_med.data.atomic import write_json
+from sfg_med.errors import SfgMedError
+from sfg_med.training.runner import config_dir
+
+MODEL = "demonstration.safetensors"
+CONFIGS = ("randomised.yaml", "demonstration.yaml")
+# Men at the end of the data set who validate and test.
+VALIDATION, TEST = 12, 28
+
+
+def main(
+    out: Annotated[Path, typer.Option("--out", help="Folder for data set, run, model and card.")],
+    cases: Annotated[int, typer.Option(min=VALIDATION + TEST + 1, help="Simulated men.")] = 320,
+    seed: Annotated[int, typer.Option(help="Of the simulation and the training.")] = 2027,
+    variation: Annotated[float, typer.Option(help="How much men differ, 0 to 1.")] = 1.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
+    until: Annotated[str, typer.Option(help="Last step: simulate, train or card.")] = "card",
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the config.")] = None,
+) -> None:
+    """Make the demonstration model from nothing. For research only, not for clinical use."""
+    if until not in ("simulate", "train", "card"):
+        raise SfgMedError("--until", "simulate, train or card", repr(until), "choose one of them")
+    dataset, run, model = out / "simulated", out / "run", out / MODEL
+    whole = ("--field-of-view", "whole", "--variation", variation)
+    sfg_med("simulate", "--out", dataset, "--cases", cases, "--seed", seed, "--jobs", jobs, *whole)
+    write_splits(dataset, cases)
+    if until == "simulate":
+        return
+    words = [word for name in CONFIGS for word in ("--config", config_dir() / name)]
+    options = ("--threads", threads, f"seed={seed}", *(overrides or []))
+    sfg_med("train", "--dataset-dir", dataset, "--run-dir", run, *words, *options)
+    if until == "train":
+        return
+    if not model.is_file():
+        sfg_med("export", "-m", run, "-o", model, "--dataset-dir", dataset)
+    scores = score_test_men(model, dataset, out)
+    typer.echo(f"card: {write_card(out / 'README.md', model, scores, sys.argv[1:])}")
+
+
+def write_splits(dataset: Path, cases: int) -> None:
+    """The last men validate and test, the others train."""
+    names = [f"case{i:03d}" for i in range(cases)]
+    first = cases - VALIDATION - TEST
+    parts = {"train": names[:first], "validation": names[first:-TEST], "test": names[-TEST:]}
+    write_json(dataset / "splits.json", parts)
+
+
+def score_test_men(model: Path, dataset: Path, out: Path) -> Path:
+    """Predict and evaluate the men who test; returns the table of metrics."""
+    tests = out / "test_men"
+    for name in sorted(p.name for p in dataset.iterdir() if p.is_dir())[-TEST:]:
+        link = tests / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to((dataset / name).resolve())
+    sfg_med("predict", "-i", tests, "-o", out / "predictions", "-m", model)
+    sfg_med("evaluate", "-p", out / "predictions", "-r", tests, "-o", out / "evaluation")
+    return out / "evaluation" / "metrics.csv"
+
+
+def sfg_med(*words: object) -> None:
+    """Run a command of sfg-med, shown as one could type it.
+
+    Raises:
+        SfgMedError: if it fails; it has said why.
+    """
+    arguments: Sequence[str] = [str(word) for word in words]
+    typer.secho(f"\n$ sfg-med {' '.join(arguments)}", bold=True)
+    if subprocess.run([sys.executable, "-m", "sfg_med.cli.main", *arguments], check=False).returncode:
+        raise SfgMedError(f"sfg-med {arguments[0]}", "a finished command", "an error (see above)", "correct it")
+
+
+if __name__ == "__main__":
+    run_command(main)
