@@ -74,5 +74,10 @@ def smooth_noise(
     for axis, (first, weights) in enumerate(taps):
         shape = [-1 if a == axis else 1 for a in range(3)]
         start = first - first.min()
-        field = sum(np.take(field, start + k, axis) * weights[:, k].reshape(shape) for k in range(4))
+        total = np.take(field, start, axis) * weights[:, 0].reshape(shape)
+        for k in range(1, 4):
+            part = np.take(field, start + k, axis)
+            part *= weights[:, k].reshape(shape)
+            total += part
+        field = total
     return field

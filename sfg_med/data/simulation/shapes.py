@@ -26,10 +26,20 @@ def segment(p: Points, a: Point, b: Point, radius_a: float, radius_b: float) -> 
     ab = [float(v - u) for u, v in zip(a, b, strict=True)]
     length2 = max(sum(c * c for c in ab), 1e-6)
     q = [c - np.float32(u) for c, u in zip(p, a, strict=True)]
-    t = sum(c * np.float32(d / length2) for c, d in zip(q, ab, strict=True))
-    t = np.clip(t, 0, 1)
-    r = sum((c - t * np.float32(d)) ** 2 for c, d in zip(q, ab, strict=True))
-    return np.asarray(np.sqrt(r) - (np.float32(radius_a) + t * np.float32(radius_b - radius_a)), np.float32)
+    t = q[0] * np.float32(ab[0] / length2)
+    for c, d in zip(q[1:], ab[1:], strict=True):
+        t += c * np.float32(d / length2)
+    np.clip(t, 0, 1, out=t)
+    r = np.zeros_like(t)
+    for c, d in zip(q, ab, strict=True):
+        c -= t * np.float32(d)
+        c *= c
+        r += c
+    np.sqrt(r, out=r)
+    r -= np.float32(radius_a)
+    if radius_a != radius_b:
+        r -= t * np.float32(radius_b - radius_a)
+    return np.asarray(r, np.float32)
 
 
 def tube(p: Points, points: Sequence[Point], radii: Sequence[float]) -> Array:
