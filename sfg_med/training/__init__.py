@@ -16,6 +16,8 @@ from sfg_med.training.setup import (
     training_parts,
     write_model,
 )
+from sfg_med.training.steps import training_step
+from sfg_med.training.stopping import ignore_stop_signals
 from sfg_med.training.trajectories import TrajectoryHandler
 from sfg_med.training.validation import validation_metrics
 
@@ -38,6 +40,7 @@ __all__ = [
     "face_parts",
     "group_changes",
     "grouping_schedule",
+    "ignore_stop_signals",
     "keep_checkpoints",
     "load_initial_weights",
     "make_optimizer",
@@ -45,6 +48,7 @@ __all__ = [
     "prepare_run",
     "run_trainer",
     "training_parts",
+    "training_step",
     "validation_metrics",
     "whole_epochs",
     "write_model",
