@@ -32,10 +32,8 @@ def training_step(aggregation: str = "sum", accumulation: int = 1) -> Update | N
         accumulation: batches whose gradients make one step of the optimiser. The loader gives them as one big batch.
 
     Raises:
-        SfgMedError: for no positive number, or one above 1 together with another aggregation than the sum.
+        SfgMedError: for more than one batch together with another aggregation than the sum.
     """
-    if accumulation < 1:
-        raise SfgMedError("accumulation", "a positive number of batches", str(accumulation), "1 is usual")
     update = conflict_update(aggregation)
     if update is not None:
         if accumulation > 1:
