@@ -147,7 +147,8 @@ def _former(path: Path) -> list[dict[str, Any]]:
 def _computed(parser: ConfigParser) -> dict[str, Any]:
     """What the config's expressions at the top level came to, where that is plain data."""
     found = parser.ref_resolver.resolved_content
-    asked = {key: found.get(key) for key, value in parser.config.items() if isinstance(value, str) and key in found}
+    config: Any = parser.config
+    asked = {key: found.get(key) for key, value in config.items() if isinstance(value, str) and key in found}
     return {key: value for key, value in asked.items() if isinstance(value, bool | int | float | str)}
 
 

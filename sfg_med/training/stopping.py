@@ -8,6 +8,7 @@ what the job asked for, usually SIGUSR1.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -106,9 +107,17 @@ def at_epoch_end(engine: Engine) -> bool:
 def ignore_stop_signals(worker: int) -> None:
     """``worker_init_fn`` of a loader: queues send their signals to all processes, and a worker must outlive the step.
 
+    Only what the training process itself sends ends the worker, as Python does with the workers that it leaves behind.
+
     Args:
         worker: its number.
     """
     worker_init_fn(worker)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    while signal.sigwaitinfo(SIGNALS).si_pid != parent:
+        pass
+    os._exit(0)

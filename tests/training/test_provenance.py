@@ -78,6 +78,7 @@ def test_a_run_that_goes_on_adds_its_start_and_says_when_the_data_changed(
     assert "the data are not those" in caplog.text
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_losses_and_metrics_in_its_own_database(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")

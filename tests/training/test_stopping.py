@@ -4,6 +4,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from ignite.engine import Engine, Events
 from sfg_med.data.atomic import MARK
 from sfg_med.errors import SfgMedError
 from sfg_med.training.runner import config_dir
-from sfg_med.training.stopping import STOPPED, RunStopped
+from sfg_med.training.stopping import STOPPED, RunStopped, ignore_stop_signals
 from tests.training.forks import start, together
 from tests.training.test_resume import assert_same_tensors, history, last_weights
 
@@ -79,14 +80,29 @@ def test_workers_of_the_loader_outlive_the_signal(train_tiny: Callable[..., Path
         def __call__(self, engine: Engine) -> None:
             children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
             assert children
-            for process in map(int, children):
-                os.kill(process, self.number)
+            subprocess.run(["kill", "-TERM", *children, str(os.getpid())], check=True)
             time.sleep(0.5)
-            os.kill(os.getpid(), self.number)
 
     with pytest.raises(RunStopped):
         train_tiny(tmp_path / "run", observers=(SignalAll(signal.SIGTERM, 2),), num_workers=1, **LENGTH)
     assert last_weights(tmp_path / "run")["trainer"]["iteration"] == 2
+
+
+def test_workers_end_when_their_parent_says_so() -> None:
+    """Python ends the workers that are left at its exit by SIGTERM, and waits for them."""
+
+    def work() -> None:
+        ignore_stop_signals(0)
+        time.sleep(60)
+
+    process = start(work)
+    time.sleep(0.5)
+    subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+    process.join(0.5)
+    assert process.is_alive()
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == 0
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(train_tiny: Callable[..., Path], tmp_path: Path) -> None:
