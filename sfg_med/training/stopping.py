@@ -18,7 +18,6 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.data.utils import worker_init_fn
 
 logger = logging.getLogger(__name__)
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
@@ -112,7 +111,6 @@ def ignore_stop_signals(worker: int) -> None:
     Args:
         worker: its number.
     """
-    worker_init_fn(worker)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
 
