@@ -24,6 +24,7 @@ from sfg_med.errors import SfgMedError
 
 # Keys that differ from run to run or change no result.
 _NO_CONDITION = {"bundle_root", "run_dir", "ckpt_dir", "resume", "seed", "fold", "strategy", "device", "rank"}
+_NO_CONDITION |= {"checkpoint_interval", "mlflow", "world_size"}
 _NO_CONDITION |= {"num_workers", "cache_rate", "log_interval", "trajectory_interval", "initialize", "run", "finalize"}
 _DEFAULT = "single-task,hard-sharing,constant-mask,constant-p,cross-stitch,branched,selective-sharing,sfg"
 

@@ -13,8 +13,8 @@ from sfg_med.model_file import LoadedModel, load_model
 from sfg_med.networks.cost import network_cost
 
 WARNING = (
-    "**Trained on simulated men only. It shows how the program works; it is no clinical model.** What it does on real MR,"
-    " failures included: [docs/results.md](../docs/results.md#real-mr)."
+    "**Trained on simulated men only. It shows how the program works; it is no clinical model.** What it does on real"
+    " MR, failures included: [docs/results.md](../docs/results.md#real-mr)."
 )
 NAMES = {"mae_hu": "MAE (HU)", "mae_bone_hu": "MAE in bone (HU)"}
 
@@ -35,8 +35,8 @@ def write_card(path: Path, model_file: Path, metrics: Path, options: Sequence[st
     text = f"# Demonstration model\n\n`{model_file.name}`: what `sfg-med predict` uses without `-m`. {WARNING}\n\n"
     text += f"| | |\n|---|---|\n{table}\n\nRepeat it with\n\n    {recipe}\n\n"
     text += (
-        "On another machine or with another number of threads the weights differ in their last bits and, after training,"
-        " by more; the figures should be alike.\n"
+        "On another machine or with another number of threads the weights differ in their last bits and, after"
+        " training, by more; the figures should be alike.\n"
     )
     write_text(path, text)
     return path

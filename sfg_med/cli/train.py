@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,10 @@ def command(
     quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
     overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Keys of configs/train.yaml."),
 ) -> None:
-    """Train one network for synthetic CT and organs: the bundle's config, with unknown keys refused."""
+    """Train one network for synthetic CT and organs: the bundle's config, with unknown keys refused.
+
+    SIGTERM and SIGUSR1 end it after the iteration, saved, with exit code 75; the same call goes on.
+    """
     import logging
     import warnings
 
@@ -29,6 +33,7 @@ def command(
 
     from sfg_med.report.run_page import write_run_page
     from sfg_med.training.runner import config_dir, parse_overrides, train, training_workflow
+    from sfg_med.training.stopping import RunStopped
 
     warnings.filterwarnings("ignore", message=".*is resolved to an importable callable.*")
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it logs errors that are raised as well
@@ -37,7 +42,14 @@ def command(
         torch.set_num_threads(threads)
     values = {"dataset_dir": str(dataset_dir), "run_dir": str(run_dir), **parse_overrides(overrides or [])}
     workflow = training_workflow([config_dir() / "train.yaml", *config], values)
-    folder = train(workflow, [] if quiet else [_ProgressBar()])
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one shows and writes
+    try:
+        folder = train(workflow, [_ProgressBar()] if first and not quiet else [])
+    except RunStopped as stopped:
+        typer.echo(str(stopped) if first else "", err=True, nl=first)
+        raise
+    if not first:
+        return
     typer.echo(f"model:  {folder / 'models' / 'model.safetensors'}\nreport: {write_run_page(folder)}")
 
 

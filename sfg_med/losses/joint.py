@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from sfg_med.losses.shares import case_shares, mean_over_processes
 from sfg_med.losses.tasks import ImageLoss, TaskLoss, ValueLoss, task_loss
 from sfg_med.losses.weighting import LIKELIHOOD, make_weighting
 from sfg_med.networks import MultiTaskNetwork
@@ -60,23 +61,31 @@ class JointLoss(nn.Module):
         self.last: dict[str, float] = {}
         self.to(next(network.parameters()).device)
 
-    def parts(self, predicted: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def parts(
+        self, predicted: Tensor, targets: Mapping[str, Tensor], whole: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """The terms whose sum is the loss: one for each task, weighted, and ``penalty``.
 
+        In several processes, and where the batch is only a part of what a step is made of, the mean of the parts'
+        gradients is the gradient of one big batch (:func:`sfg_med.losses.shares.case_shares`).
+
         :attr:`last` keeps for logs each task's loss without weights (``loss_<task>``), the penalty and, of learned
-        weightings, each task's mean log variance (``log_variance_<task>``).
+        weightings, each task's mean log variance (``log_variance_<task>``): means over all processes.
 
         Args:
             predicted: ``(B, C, *spatial)``, the network's output.
             targets: every task's tensor, ``<task>_annotated`` and, of volumes, ``mask``, batched.
+            whole: the targets of all that this process adds to the step, where the batch is a part of it.
         """
         outputs = self.network[0].split(predicted.float())
         terms = {name: self.weighting(name, loss, outputs, targets) for name, loss in self.terms.items()}
-        parts = {name: term.value for name, term in terms.items()}
-        shown = {f"{kind}_{name}": v for name, term in terms.items() for kind, v in term.shown.items()}
+        shares = case_shares(list(terms), targets, whole)
+        parts = {name: term.value * shares[name] for name, term in terms.items()}
+        shown = {f"{kind}_{name}": v * shares[name] for name, term in terms.items() for kind, v in term.shown.items()}
         if self.objective is not None:
             parts[PENALTY] = shown[f"loss_{PENALTY}"] = self.objective(self.network[0])
-        self.last = {name: float(value.detach()) for name, value in shown.items()}
+        values = mean_over_processes(torch.stack([value.detach() for value in shown.values()]))
+        self.last = dict(zip(shown, values.tolist(), strict=True))
         return parts
 
     def forward(self, predicted: Tensor, targets: Mapping[str, Tensor]) -> Tensor:

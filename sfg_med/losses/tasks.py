@@ -6,12 +6,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
+import ignite.distributed as idist
 import torch
 from monai.losses import DiceLoss
 from monai.networks import one_hot
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from sfg_med.losses.shares import mean_over_processes
 from sfg_med.spec import Task
 
 IMAGE_LOSSES = ("l1", "mse", "rmse")
@@ -152,9 +154,20 @@ class ValueLoss(TaskLoss):
         return _error(difference, self.kind), predicted.new_zeros(())
 
     def total(self, errors: Tensor, beside: Tensor, annotated: Tensor, mask: Tensor | None) -> Tensor:
-        """Mean error over the batch's annotated cases, or its root (then 1e-6 if there are none)."""
+        """Mean error over the batch's annotated cases, or its root (then 1e-6 if there are none).
+
+        The root is that of all processes' mean, which no mean of the processes' roots is.
+        """
         mean = self.average(errors, annotated, mask)
-        return (mean + 1e-12).sqrt() if self.kind == "rmse" else mean
+        if self.kind != "rmse":
+            return mean
+        if idist.get_world_size() == 1:
+            return (mean + 1e-12).sqrt()
+        cases = annotated[:, 0].to(mean).sum()
+        total, count = mean_over_processes(torch.stack((mean * cases, cases)))
+        everywhere = total / count.clamp_min(1e-6)
+        # the value of all processes, with the gradient of this one's cases
+        return ((mean - mean.detach()) + everywhere + 1e-12).sqrt()
 
 
 class ClassLoss(TaskLoss):

@@ -4,6 +4,7 @@
 from sfg_med.networks.factory import NETWORKS, build_network
 from sfg_med.networks.highresnet import SFGHighResNet
 from sfg_med.networks.multitask import LOG_VARIANCE, MultiTaskNetwork
+from sfg_med.networks.norms import norms_over_processes
 from sfg_med.networks.unet import SFGUNet
 from sfg_med.networks.vgg import SFGVGG
 
@@ -15,4 +16,5 @@ __all__ = [
     "SFGHighResNet",
     "SFGUNet",
     "build_network",
+    "norms_over_processes",
 ]

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import ignite.distributed as idist
 import torch
 from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, instance_norm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sfg_med.sharing.convolution import CHANNELS_LAST
 
@@ -61,6 +65,87 @@ class BatchStatistics3d(nn.BatchNorm3d):
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__(num_features, eps, track_running_stats=False)
+
+
+class ProcessBatchNorm(nn.Module):
+    """Batch norm with the statistics of all processes' batches while training, on CPUs as well as GPUs.
+
+    torch's SyncBatchNorm is for GPUs only. In evaluation processes have different numbers of cases, so each is alone.
+    Parameters and buffers are those of the norm that it stands for, under the same names.
+
+    Args:
+        norm: the batch norm.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.momentum = norm.num_features, norm.eps, norm.momentum
+        self.weight, self.bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(norm, name))
+        self.training = norm.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, *spatial)`` to the same shape; every process must call this at the same time while it trains."""
+        if not self.training:
+            alone = self.running_mean is None
+            return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, alone, 0.0, self.eps)
+        values = x.float().transpose(0, 1).flatten(1)
+        count = values.new_tensor([float(values.shape[1])])
+        # the mean first: sums of squares about zero would lose the variance of channels that are far from it
+        total = sum_over_processes(torch.cat((values.sum(1), count)))
+        mean, n = total[:-1] / total[-1], total[-1].detach()
+        variance = sum_over_processes((values - mean[:, None]).square().sum(1)) / n
+        self._remember(mean.detach(), variance.detach() * n / (n - 1))
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        scale = (variance + self.eps).rsqrt() * (1.0 if self.weight is None else self.weight)
+        shift = 0.0 if self.bias is None else self.bias.view(shape)
+        return ((x - mean.view(shape)) * scale.view(shape) + shift).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        part = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), part)
+        self.running_var.lerp_(variance.to(self.running_var), part)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over all processes; the gradient is summed too, since every process's loss depends on every term."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return torch.as_tensor(idist.all_reduce(values.clone()))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return torch.as_tensor(idist.all_reduce(grad.clone()))
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Sum of each element over all processes, with a gradient; every process must call this at the same time."""
+    total: Tensor = _SumOverProcesses.apply(values)
+    return total
+
+
+def norms_over_processes(network: nn.Module) -> nn.Module:
+    """Let the batch norms of a network take their statistics from all processes; changes the network in place.
+
+    Instance norms know nothing of other samples and stay as they are; so does everything where there is one process.
+    """
+    if idist.get_world_size() == 1:
+        return network
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, _BatchNorm):
+                setattr(parent, name, ProcessBatchNorm(child))
+    return network
 
 
 @Norm.factory_function("batch_statistics")

@@ -7,6 +7,7 @@ from sfg_med.training.engine import PrecisionInferer, PrepareBatch, make_optimiz
 from sfg_med.training.faces import EvenBatches, face_parts, whole_epochs
 from sfg_med.training.group_changes import NoChanges, group_changes
 from sfg_med.training.handlers import AttachHandler, CallHandler, GroupingHandler, HistoryHandler, ResumeHandler
+from sfg_med.training.provenance import record_run
 from sfg_med.training.samples import ResumableSampler, TrainingSamples
 from sfg_med.training.setup import (
     count_epochs,
@@ -16,6 +17,9 @@ from sfg_med.training.setup import (
     write_model,
 )
 from sfg_med.training.start import initial_settings, start_network
+from sfg_med.training.steps import training_step
+from sfg_med.training.stopping import ignore_stop_signals
+from sfg_med.training.tracking import mlflow_handler
 from sfg_med.training.trajectories import TrajectoryHandler
 from sfg_med.training.validation import validation_metrics
 
@@ -39,14 +43,18 @@ __all__ = [
     "face_parts",
     "group_changes",
     "grouping_schedule",
+    "ignore_stop_signals",
     "initial_settings",
     "keep_checkpoints",
     "make_optimizer",
+    "mlflow_handler",
     "one_cycle",
     "prepare_run",
+    "record_run",
     "run_trainer",
     "start_network",
     "training_parts",
+    "training_step",
     "validation_metrics",
     "whole_epochs",
     "write_model",

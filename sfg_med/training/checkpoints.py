@@ -14,8 +14,9 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
 
-from sfg_med.data.atomic import atomic_path
+from sfg_med.data.atomic import atomic_path, remove_leftovers
 from sfg_med.errors import SfgMedError
+from sfg_med.training.stopping import RunStopped, StopSignals, at_epoch_end
 
 logger = logging.getLogger(__name__)
 BEST, LAST = "best.pt", "last.pt"
@@ -60,9 +61,12 @@ class BestHandler:
         self.best = float(state["best"])
 
 
-def keep_checkpoints(ckpt_dir: str, state: Mapping[str, Any], device: torch.device, resume: bool) -> None:
+def keep_checkpoints(
+    ckpt_dir: str, state: Mapping[str, Any], device: torch.device, resume: bool, interval: int | None = None
+) -> None:
     """Save the whole state of the run after every epoch, and go on from the last one saved.
 
+    A signal to stop (:class:`sfg_med.training.stopping.StopSignals`) ends the run after the iteration, saved.
     Kept out of the trainer's own handlers in the config, since the saved state holds the trainer itself.
 
     Args:
@@ -70,24 +74,43 @@ def keep_checkpoints(ckpt_dir: str, state: Mapping[str, Any], device: torch.devi
         state: what to save and restore by name; ``"trainer"`` is the trainer.
         device: where tensors are loaded to.
         resume: whether to load the checkpoint; without, those of an earlier run are removed.
+        interval: iterations between two checkpoints inside an epoch; ``None`` for none.
 
     Raises:
         SfgMedError: for a checkpoint that is damaged or of another network.
     """
-    last = Path(ckpt_dir) / LAST
+    last, trainer = Path(ckpt_dir) / LAST, state["trainer"]
     if resume and last.is_file():
         _restore(last, state, device)
-    if idist.get_rank():
-        return
-    if not resume:
+    if idist.get_rank() == 0:
         for name in (LAST, BEST):
-            (Path(ckpt_dir) / name).unlink(missing_ok=True)
-    state["trainer"].add_event_handler(Events.EPOCH_COMPLETED, _save, last, dict(state))
+            remove_leftovers(last.with_name(name))
+            if not resume:
+                last.with_name(name).unlink(missing_ok=True)
+    save = _Saver(last, state)
+    if interval:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(every=interval), save.inside)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, save)
+    StopSignals(save.inside).attach(trainer)
 
 
-def _save(path: Path, state: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        torch.save({name: part.state_dict() for name, part in state.items()}, temporary)
+class _Saver:
+    """Writes the checkpoint, in the first process only."""
+
+    def __init__(self, path: Path, state: Mapping[str, Any]) -> None:
+        self.path, self.state, self.saved = path, dict(state), -1
+
+    def __call__(self, engine: Engine) -> None:
+        """Save the state as it is."""
+        if idist.get_rank() == 0:
+            with atomic_path(self.path) as temporary:
+                torch.save({name: part.state_dict() for name, part in self.state.items()}, temporary)
+
+    def inside(self, engine: Engine) -> None:
+        """Save inside an epoch; at its end, what belongs to it, such as a validation, must come first."""
+        if not at_epoch_end(engine) and self.saved != engine.state.iteration:
+            self.saved = engine.state.iteration
+            self(engine)
 
 
 def _restore(path: Path, state: Mapping[str, Any], device: torch.device) -> None:
@@ -111,6 +134,9 @@ def run_trainer(trainer: Engine) -> None:
     """Train to the end; of a run that has reached its end already, only what follows it (the model file) is repeated.
 
     Ignite would start a finished run from iteration 0 again, with the trained weights.
+
+    Raises:
+        RunStopped: if a signal ended it before; the same call goes on.
     """
     done = (trainer.state.epoch_length or 0) * (trainer.state.max_epochs or 0)
     if trainer.state.iteration >= done:
@@ -118,6 +144,8 @@ def run_trainer(trainer: Engine) -> None:
         trainer.fire_event(Events.COMPLETED)
         return
     trainer.run()
+    if trainer.state.iteration < done:
+        raise RunStopped(trainer.state.iteration, done)
 
 
 def _line(error: Exception) -> str:

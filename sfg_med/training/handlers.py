@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 
 from sfg_med.data.atomic import atomic_path, write_json
+from sfg_med.errors import SfgMedError
 from sfg_med.losses import JointLoss
 from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import GroupingSchedule, mean_entropy
@@ -28,21 +29,37 @@ class GroupingHandler:
     Args:
         network: the network.
         schedule: what to do when.
-        seed: seed of the draws; every process adds its rank.
+        seed: seed of the draws.
+        draws: ``"own"``: every process, and every batch that a step accumulates, draws its own noise; ``"common"``: all
+            have the same, so that a step is that of one process with one batch.
+
+    Raises:
+        SfgMedError: for another word.
     """
 
-    def __init__(self, network: MultiTaskNetwork, schedule: GroupingSchedule, seed: int = 0) -> None:
-        self.network, self.schedule, self.seed = network, schedule, seed
+    def __init__(
+        self, network: MultiTaskNetwork, schedule: GroupingSchedule, seed: int = 0, draws: str = "own"
+    ) -> None:
+        if draws not in ("own", "common"):
+            raise SfgMedError("draws", "own or common", repr(draws), "choose one of them")
+        self.network, self.schedule, self.seed, self.draws = network, schedule, seed, draws
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
         engine.add_event_handler(Events.ITERATION_STARTED, self)
+        engine.add_event_handler(IterationEvents.INNER_ITERATION_STARTED, self.again)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.rest)
 
     def __call__(self, engine: Engine) -> None:
         """Prepare the iteration that starts."""
         self.schedule.apply(self.network, engine.state.iteration - 1)
-        torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration) * 1009 + idist.get_rank())
+        rank = idist.get_rank() if self.draws == "own" else 0
+        torch.manual_seed((self.seed * 1_000_003 + engine.state.iteration) * 1009 + rank)
+
+    def again(self, engine: Engine) -> None:
+        """Before a further batch of the same step: common draws start anew, own ones go on."""
+        if self.draws == "common":
+            self(engine)
 
     def rest(self, engine: Engine) -> None:
         """Leave the probabilities of frozen groups as they are.
@@ -57,7 +74,7 @@ class GroupingHandler:
 
 
 class ResumeHandler:
-    """Start the samples where the loaded checkpoint stopped.
+    """Start the samples where the loaded checkpoint stopped, also with another number of processes or samples a step.
 
     Args:
         sampler: the loader's sampler.
@@ -66,14 +83,31 @@ class ResumeHandler:
 
     def __init__(self, sampler: ResumableSampler, batch_size: int) -> None:
         self.sampler, self.batch_size = sampler, batch_size
+        self.origin = (0, 0)  # an iteration, and the samples that had been trained on then
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
+        self.trainer = engine
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
         """Skip what was trained on already."""
-        self.sampler.start = engine.state.iteration * self.batch_size * idist.get_world_size()
+        total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
+        self.sampler.start = self.seen(engine.state.iteration)
+        self.sampler.length = self.seen(total)
+
+    def seen(self, iteration: int) -> int:
+        """Samples of all processes up to the end of an iteration."""
+        start, samples = self.origin
+        return samples + (iteration - start) * self.batch_size * idist.get_world_size()
+
+    def state_dict(self) -> dict[str, int]:
+        """What was trained on so far."""
+        return {"iteration": self.trainer.state.iteration, "samples": self.seen(self.trainer.state.iteration)}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.origin = (state["iteration"], state["samples"])
 
 
 class HistoryHandler:

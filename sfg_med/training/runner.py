@@ -74,12 +74,13 @@ def training_workflow(config_files: Sequence[Path], overrides: Mapping[str, Any]
     """The MONAI workflow of a training run.
 
     Args:
-        config_files: configs, later ones laid over earlier ones.
+        config_files: configs, later ones laid over earlier ones; what is not there may be the name of a shipped one.
         overrides: config key (``a::b`` for nested ones) to value.
 
     Raises:
         SfgMedError: for a missing config file or an unknown key.
     """
+    config_files = [path if path.is_file() else config_dir() / path for path in config_files]
     for path in config_files:
         if not path.is_file():
             raise SfgMedError(path, "a config file", "nothing there", f"the shipped ones are in {config_dir()}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from ignite.exceptions import NotComputableError
 from ignite.metrics import Accuracy, Metric, MetricsLambda
 from monai.handlers import MeanAbsoluteError, MeanDice
 from monai.networks import one_hot
@@ -93,8 +94,11 @@ class ClassAccuracy(Accuracy):
             super().update(output)
 
     def compute(self) -> float:
-        """The accuracy so far."""
-        return float(super().compute()) if self._num_examples else float("nan")
+        """The accuracy so far, over all processes; each must call this, also one that has seen no annotated case."""
+        try:
+            return float(super().compute())
+        except NotComputableError:
+            return float("nan")
 
 
 def validation_metrics(spec: ModelSpec, network: MultiTaskNetwork) -> dict[str, Metric]:

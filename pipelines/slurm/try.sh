@@ -1,0 +1,111 @@
+#!/bin/bash
+# The job scripts on a Slurm cluster that this script starts on this machine and stops again (about ten minutes, as root):
+#   pipelines/slurm/try.sh [FOLDER]      FOLDER for all files; default: a new one under /tmp, removed if all went well
+# Needs Debian's slurm-wlm and munge, and sfg-med, python and torchrun on the PATH.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$(dirname "$here")")
+for command in slurmctld slurmd munged sfg-med torchrun; do
+  if ! command -v "$command" >/dev/null; then
+    echo "skipped: $command is not installed"
+    exit 0
+  fi
+done
+work=$(realpath -m "${1:-$(mktemp -d /tmp/sfg-slurm.XXXXXX)}")
+mkdir -p "$work/logs"
+# shellcheck source=pipelines/slurm/cluster.sh
+source "$here/cluster.sh"
+export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= PYTHONPATH=$root
+part=${PARTS:-all}
+
+say() { echo "$(date +%T) $*"; }
+fail() {
+  say "FAILED: $*"
+  exit 1
+}
+lines() { grep -c . "$1" 2>/dev/null || true; }
+has_done() { # has_done MANIFEST N: at least so many cases are done
+  python - "$@" <<'EOF'
+import json, sys
+sys.exit(sum(r["status"] == "done" for r in json.load(open(sys.argv[1]))["cases"]) < int(sys.argv[2]))
+EOF
+}
+iteration() { # iteration RUN N: the checkpoint has passed iteration N
+  python - "$@" <<'EOF'
+import sys, torch
+sys.exit(torch.load(f"{sys.argv[1]}/checkpoints/last.pt", weights_only=True)["trainer"]["iteration"] < int(sys.argv[2]))
+EOF
+}
+same_weights() { # same_weights RUN RUN
+  python - "$@" <<'EOF'
+import sys, torch
+a, b = (torch.load(f"{run}/checkpoints/last.pt", weights_only=True)["network"] for run in sys.argv[1:])
+sys.exit(any(not torch.equal(a[k], b[k]) for k in a))
+EOF
+}
+
+try_cohort() {
+  local model=$root/models/demonstration.safetensors array merge
+  [ -f "$model" ] || model=$(python -c 'from sfg_med.inference.model_path import demonstration_model as m; print(m())')
+  say "cohort: 24 volumes, an array of 4 tasks; one task is killed, one is requeued"
+  sfg-med predict -i "$work/data" -o "$work/reference" -m "$model" --threads 1 --quiet 2>/dev/null
+  cd "$work/logs"
+  read -r array merge < <("$here/cohort.sh" 4 "$work/data" "$work/out" "$model")
+  wait_for 120 has_done "$work/out/manifest.part-1-of-4.json" 1
+  scancel --signal=KILL "${array}_1"
+  wait_for 120 has_done "$work/out/manifest.part-2-of-4.json" 1
+  scontrol requeue "${array}_2"
+  wait_for 600 ended "$array" "$merge"
+  grep -l "queued again" sfg-predict-"$array"_1.log || fail "the killed task was not queued again"
+  python "$here/check_cohort.py" "$work/data" "$work/out" "$work/reference" || fail "the cohort is not whole"
+  [ "$(state "$merge")" = COMPLETED ] || fail "the merging job is $(state "$merge")"
+}
+
+TINY=(network::channels='[4,8]' network::strides='[2]' network::kernel_sizes='[3,3]' patch_size='[32,32,16]' spacing_mm='[10,10,10]'
+  precision=fp32 num_workers=1)
+
+try_train() {
+  local job again options=("${TINY[@]}" steps=300 steps_per_epoch=50 val_interval=2)
+  say "training: two nodes with a process each; an undisturbed run, and one that gets a time limit and a requeue"
+  cd "$work/logs"
+  job=$(sbatch --parsable --nodes=2 "$here/train.sbatch" "$work/data" "$work/whole" "${options[@]}")
+  wait_for 300 ended "$job"
+  [ "$(state "$job")" = COMPLETED ] || fail "the undisturbed run is $(state "$job")"
+  again=$(sbatch --parsable --nodes=2 "$here/train.sbatch" "$work/data" "$work/cut" "${options[@]}")
+  wait_for 120 iteration "$work/cut" 50
+  scancel --signal=USR1 --batch "$again" # what Slurm sends ahead of the time limit
+  wait_for 120 grep -q "time limit" "sfg-train-$again.log"
+  wait_for 120 iteration "$work/cut" 150
+  scontrol requeue "$again" # what a preemption does
+  wait_for 300 test -f "$work/cut/models/model.safetensors"
+  wait_for 60 ended "$again"
+  [ "$(state "$again")" = COMPLETED ] || fail "the disturbed run is $(state "$again")"
+  say "starts of the disturbed run: $(grep -c '"time":' "$work/cut/run.json")"
+  same_weights "$work/whole" "$work/cut" || fail "the disturbed run has other weights"
+}
+
+try_compare() {
+  local array merge options=(--strategies hard-sharing,sfg --seeds 0,1)
+  say "compare: an array of 2 tasks, one of which is killed"
+  cd "$work/logs"
+  array=$(sbatch --parsable --array=0-1 "$here/compare.sbatch" "$work/data" "$work/compare" "${options[@]}" --threads 1 \
+    --steps 60 steps_per_epoch=20 "${TINY[@]}")
+  merge=$(sbatch --parsable --dependency="afterany:$array" "$here/merge.sbatch" compare "$work/compare" "${options[@]}")
+  wait_for 200 find "$work/compare/runs" -name last.pt -exec false {} +
+  wait_for 200 test -n "$(find "$work/compare/runs" -name last.pt)"
+  scancel --signal=KILL "${array}_0"
+  wait_for 600 ended "$array" "$merge"
+  [ "$(state "$merge")" = COMPLETED ] || fail "the merging job is $(state "$merge")"
+  [ "$(lines "$work/compare/results.csv")" = 5 ] || fail "results.csv has $(lines "$work/compare/results.csv") lines, not 5"
+  grep -l "queued again" sfg-compare-"$array"_*.log || fail "the killed task was not queued again"
+}
+
+trap stop_cluster EXIT
+start_cluster "$work/cluster" 2
+say "cluster: $(sinfo -h -o '%D nodes, %C CPUs (allocated/idle/other/total)')"
+[ -d "$work/data" ] || sfg-med simulate --out "$work/data" --cases 24 --seed 5 --spacing 6 --quiet
+for name in cohort train compare; do
+  if [ "$part" = all ] || [ "$part" = "$name" ]; then "try_$name"; fi
+done
+say "all went well"
+[ $# -gt 0 ] || { cd / && rm -rf "$work"; }
