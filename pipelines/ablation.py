@@ -36,6 +36,7 @@ def main(
     variants: Annotated[str, typer.Option(help="Names, parted by commas.")] = ",".join(VARIANTS),
     cases: Annotated[int, typer.Option(min=42, help="Simulated men.")] = 160,
     seed: Annotated[int, typer.Option(help="Of the simulation and the trainings.")] = 2027,
+    spacing: Annotated[str, typer.Option(help="Voxel size of the simulated men in mm.")] = "3",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the config.")] = None,
@@ -48,8 +49,8 @@ def main(
     for name in names:
         variation = NARROW_VARIATION if name in NARROW else 1.0
         dataset = out / ("narrow" if name in NARROW else "varied")
-        men = ("--cases", cases, "--seed", seed, "--jobs", jobs)
-        sfg_med("simulate", "--out", dataset, *men, "--field-of-view", "whole", "--variation", variation)
+        men = ("--cases", cases, "--seed", seed, "--spacing", spacing, "--field-of-view", "whole")
+        sfg_med("simulate", "--out", dataset, *men, "--variation", variation, "--jobs", jobs)
         write_splits(dataset, cases)
         configs = [w for c in ("randomised", "ablation") for w in ("--config", config_dir() / f"{c}.yaml")]
         keys = ("--threads", threads, f"seed={seed}", *VARIANTS[name], *(overrides or []))

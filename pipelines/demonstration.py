@@ -32,7 +32,7 @@ def main(
     out: Annotated[Path, typer.Option("--out", help="Folder for data set, run, model and card.")],
     cases: Annotated[int, typer.Option(min=VALIDATION + TEST + 1, help="Simulated men.")] = 320,
     seed: Annotated[int, typer.Option(help="Of the simulation and the training.")] = 2027,
-    variation: Annotated[float, typer.Option(help="How much men differ, 0 to 1.")] = 1.0,
+    spacing: Annotated[str, typer.Option(help="Voxel size of the simulated men in mm.")] = "3",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
     until: Annotated[str, typer.Option(help="Last step: simulate, train or card.")] = "card",
@@ -42,8 +42,8 @@ def main(
     if until not in ("simulate", "train", "card"):
         raise SfgMedError("--until", "simulate, train or card", repr(until), "choose one of them")
     dataset, run, model = out / "simulated", out / "run", out / MODEL
-    whole = ("--field-of-view", "whole", "--variation", variation)
-    sfg_med("simulate", "--out", dataset, "--cases", cases, "--seed", seed, "--jobs", jobs, *whole)
+    men = ("--cases", cases, "--seed", seed, "--spacing", spacing, "--field-of-view", "whole")
+    sfg_med("simulate", "--out", dataset, *men, "--jobs", jobs)
     write_splits(dataset, cases)
     if until == "simulate":
         return

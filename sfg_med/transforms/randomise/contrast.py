@@ -17,16 +17,16 @@ from sfg_med.data.simulation.tissues import TISSUE_NAMES
 from sfg_med.transforms.normalize import bright_end
 
 # Without mobile protons there is no signal, whatever the sequence.
-SIGNALLESS = ("air", "gas", "cortical_bone", "metal")
+SIGNALLESS = ("air", "gas", "cortical_bone", "metal", "calcification", "perfluorocarbon")
 
 
 class RandTissueContrastd(RandomizableTransform, MapTransform):
     """Paint every tissue in a brightness drawn at random, and blend that with the image there is.
 
     After the generative model of SynthSeg (Billot et al., 2023): the brightness of each tissue is uniform between dark
-    and bright, with a texture of random strength and grain. Air, gas, cortical bone and metal stay dark, as in every MR
-    sequence. Now and then tissues share a brightness, so that boundaries vanish. What the image there is shows within
-    tissues (its texture, partial volume) is kept in part.
+    and bright, with a texture of random strength and grain. What has no signal in any MR sequence stays dark: air, gas,
+    cortical bone, metal and the like. Now and then tissues share a brightness, so that boundaries vanish. What the
+    image there is shows within tissues (its texture, partial volume) is kept in part.
 
     Args:
         keys: images to change, ``(1, X, Y, Z)``, magnitude.
