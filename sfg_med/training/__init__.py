@@ -18,7 +18,7 @@ from sfg_med.training.setup import (
 )
 from sfg_med.training.start import initial_settings, start_network
 from sfg_med.training.steps import training_step
-from sfg_med.training.stopping import ignore_stop_signals
+from sfg_med.training.stopping import LastingLoader
 from sfg_med.training.tracking import mlflow_handler
 from sfg_med.training.trajectories import TrajectoryHandler
 from sfg_med.training.validation import validation_metrics
@@ -32,6 +32,7 @@ __all__ = [
     "EvenBatches",
     "GroupingHandler",
     "HistoryHandler",
+    "LastingLoader",
     "NoChanges",
     "PrecisionInferer",
     "PrepareBatch",
@@ -43,7 +44,6 @@ __all__ = [
     "face_parts",
     "group_changes",
     "grouping_schedule",
-    "ignore_stop_signals",
     "initial_settings",
     "keep_checkpoints",
     "make_optimizer",

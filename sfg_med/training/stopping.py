@@ -18,6 +18,8 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from monai.data import DataLoader
+from torch.utils.data import Dataset
 
 logger = logging.getLogger(__name__)
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: not done, try again
@@ -103,8 +105,30 @@ def at_epoch_end(engine: Engine) -> bool:
     return engine.state.iteration % (engine.state.epoch_length or 1) == 0
 
 
+class LastingLoader(DataLoader):
+    """MONAI's loader, whose workers outlive the signals: queues send them to all processes of a job.
+
+    The signals are blocked while the workers are made, since a mask is inherited: it then holds for all threads of a
+    worker, also for those that libraries start before ``worker_init_fn`` is called.
+
+    Args:
+        dataset: what is loaded.
+        **options: as MONAI's loader takes them.
+    """
+
+    def __init__(self, dataset: Dataset[Any], **options: Any) -> None:
+        super().__init__(dataset, worker_init_fn=ignore_stop_signals, **options)
+
+    def __iter__(self) -> Any:
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
 def ignore_stop_signals(worker: int) -> None:
-    """``worker_init_fn`` of a loader: queues send their signals to all processes, and a worker must outlive the step.
+    """``worker_init_fn`` of :class:`LastingLoader`.
 
     Only what the training process itself sends ends the worker, as Python does with the workers that it leaves behind.
 
