@@ -15,8 +15,11 @@ torch)
     ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "torch==$version"
   ;;
 dependencies)
+  # ITK's own package would be half of the image; only MONAI's readers of other formats than NIfTI need it, and sfg-med reads
+  # them by SimpleITK.
   /opt/venv/bin/python -c "import tomllib
-print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" >requirements.txt
+print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" |
+    sed '/^itk/d; s/,itk//' >requirements.txt
   /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
   ;;
 package)
