@@ -63,7 +63,10 @@ EOF
 stop_cluster() {
   local pid
   scancel --user=root 2>/dev/null || true
-  sleep 2
+  for _ in $(seq 40); do # a step that outlives its slurmd would stay
+    [ -n "$(squeue -h 2>/dev/null)" ] || break
+    sleep 1
+  done
   for pid in "${cluster_pids[@]}"; do
     kill "$pid" 2>/dev/null || true
   done

@@ -13,9 +13,9 @@ for command in slurmctld slurmd munged sfg-med torchrun; do
 done
 work=$(realpath -m "${1:-$(mktemp -d /tmp/sfg-slurm.XXXXXX)}")
 mkdir -p "$work/logs"
-# shellcheck source=pipelines/slurm/cluster.sh
+# shellcheck source=cluster.sh disable=SC1091
 source "$here/cluster.sh"
-export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= PYTHONPATH=$root
+export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES="" PYTHONPATH=$root
 part=${PARTS:-all}
 
 say() { echo "$(date +%T) $*"; }
@@ -30,12 +30,10 @@ import json, sys
 sys.exit(sum(r["status"] == "done" for r in json.load(open(sys.argv[1]))["cases"]) < int(sys.argv[2]))
 EOF
 }
-iteration() { # iteration RUN N: the checkpoint has passed iteration N
-  python - "$@" <<'EOF'
-import sys, torch
-sys.exit(torch.load(f"{sys.argv[1]}/checkpoints/last.pt", weights_only=True)["trainer"]["iteration"] < int(sys.argv[2]))
-EOF
+iteration() { # iteration RUN N: the training has passed iteration N
+  [ -f "$1/history.csv" ] && [ "$(tail -n 1 "$1/history.csv" | sed 's/,.*//;s/[^0-9]//g;s/^$/0/')" -ge "$2" ]
 }
+started() { [ -n "$(find "$1" -name last.pt)" ]; } # started RUNS: some run has a checkpoint
 same_weights() { # same_weights RUN RUN
   python - "$@" <<'EOF'
 import sys, torch
@@ -51,11 +49,11 @@ try_cohort() {
   sfg-med predict -i "$work/data" -o "$work/reference" -m "$model" --threads 1 --quiet 2>/dev/null
   cd "$work/logs"
   read -r array merge < <("$here/cohort.sh" 4 "$work/data" "$work/out" "$model")
-  wait_for 120 has_done "$work/out/manifest.part-1-of-4.json" 1
+  wait_for 900 has_done "$work/out/manifest.part-1-of-4.json" 1
   scancel --signal=KILL "${array}_1"
-  wait_for 120 has_done "$work/out/manifest.part-2-of-4.json" 1
+  wait_for 900 has_done "$work/out/manifest.part-2-of-4.json" 1
   scontrol requeue "${array}_2"
-  wait_for 600 ended "$array" "$merge"
+  wait_for 900 ended "$array" "$merge"
   grep -l "queued again" sfg-predict-"$array"_1.log || fail "the killed task was not queued again"
   python "$here/check_cohort.py" "$work/data" "$work/out" "$work/reference" || fail "the cohort is not whole"
   [ "$(state "$merge")" = COMPLETED ] || fail "the merging job is $(state "$merge")"
@@ -65,19 +63,19 @@ TINY=(network::channels='[4,8]' network::strides='[2]' network::kernel_sizes='[3
   precision=fp32 num_workers=1)
 
 try_train() {
-  local job again options=("${TINY[@]}" steps=300 steps_per_epoch=50 val_interval=2)
+  local job again options=("${TINY[@]}" steps=160 steps_per_epoch=40 val_interval=2)
   say "training: two nodes with a process each; an undisturbed run, and one that gets a time limit and a requeue"
   cd "$work/logs"
   job=$(sbatch --parsable --nodes=2 "$here/train.sbatch" "$work/data" "$work/whole" "${options[@]}")
-  wait_for 300 ended "$job"
+  wait_for 900 ended "$job"
   [ "$(state "$job")" = COMPLETED ] || fail "the undisturbed run is $(state "$job")"
   again=$(sbatch --parsable --nodes=2 "$here/train.sbatch" "$work/data" "$work/cut" "${options[@]}")
-  wait_for 120 iteration "$work/cut" 50
+  wait_for 900 iteration "$work/cut" 20
   scancel --signal=USR1 --batch "$again" # what Slurm sends ahead of the time limit
-  wait_for 120 grep -q "time limit" "sfg-train-$again.log"
-  wait_for 120 iteration "$work/cut" 150
+  wait_for 900 grep -q "time limit" "sfg-train-$again.log"
+  wait_for 900 iteration "$work/cut" 80
   scontrol requeue "$again" # what a preemption does
-  wait_for 300 test -f "$work/cut/models/model.safetensors"
+  wait_for 900 test -f "$work/cut/models/model.safetensors"
   wait_for 60 ended "$again"
   [ "$(state "$again")" = COMPLETED ] || fail "the disturbed run is $(state "$again")"
   say "starts of the disturbed run: $(grep -c '"time":' "$work/cut/run.json")"
@@ -85,16 +83,15 @@ try_train() {
 }
 
 try_compare() {
-  local array merge options=(--strategies hard-sharing,sfg --seeds 0,1)
+  local array merge options=(--strategies "hard-sharing,sfg" --seeds "0,1")
   say "compare: an array of 2 tasks, one of which is killed"
   cd "$work/logs"
   array=$(sbatch --parsable --array=0-1 "$here/compare.sbatch" "$work/data" "$work/compare" "${options[@]}" --threads 1 \
     --steps 60 steps_per_epoch=20 "${TINY[@]}")
   merge=$(sbatch --parsable --dependency="afterany:$array" "$here/merge.sbatch" compare "$work/compare" "${options[@]}")
-  wait_for 200 find "$work/compare/runs" -name last.pt -exec false {} +
-  wait_for 200 test -n "$(find "$work/compare/runs" -name last.pt)"
+  wait_for 900 started "$work/compare/runs"
   scancel --signal=KILL "${array}_0"
-  wait_for 600 ended "$array" "$merge"
+  wait_for 900 ended "$array" "$merge"
   [ "$(state "$merge")" = COMPLETED ] || fail "the merging job is $(state "$merge")"
   [ "$(lines "$work/compare/results.csv")" = 5 ] || fail "results.csv has $(lines "$work/compare/results.csv") lines, not 5"
   grep -l "queued again" sfg-compare-"$array"_*.log || fail "the killed task was not queued again"
