@@ -72,7 +72,7 @@ def parse_models(words: Sequence[str]) -> dict[str, Path]:
     Raises:
         SfgMedError: for a word without name, a name twice or with a slash, or a model that is not there.
     """
-    from sfg_med.inference.model_path import demonstration_model, find_model
+    from sfg_med.model_path import demonstration_model, find_model
 
     if not words:
         return {"demonstration": find_model(demonstration_model())}

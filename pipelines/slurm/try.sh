@@ -44,7 +44,7 @@ EOF
 
 try_cohort() {
   local model=$root/models/demonstration.safetensors array merge
-  [ -f "$model" ] || model=$(python -c 'from sfg_med.inference.model_path import demonstration_model as m; print(m())')
+  [ -f "$model" ] || model=$(python -c 'from sfg_med.model_path import demonstration_model as m; print(m())')
   say "cohort: 24 volumes, an array of 4 tasks; one task is killed, one is requeued"
   sfg-med predict -i "$work/data" -o "$work/reference" -m "$model" --threads 1 --quiet 2>/dev/null
   cd "$work/logs"
