@@ -30,7 +30,7 @@ VALIDATION, TEST = 12, 28
 
 def main(
     out: Annotated[Path, typer.Option("--out", help="Folder for data set, run, model and card.")],
-    cases: Annotated[int, typer.Option(min=VALIDATION + TEST + 1, help="Simulated men.")] = 320,
+    cases: Annotated[int, typer.Option(min=VALIDATION + TEST + 1, help="Simulated men.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the simulation and the training.")] = 2027,
     spacing: Annotated[str, typer.Option(help="Voxel size of the simulated men in mm.")] = "3",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
@@ -49,13 +49,15 @@ def main(
         return
     words = [word for name in CONFIGS for word in ("--config", config_dir() / name)]
     options = ("--threads", threads, f"seed={seed}", *(overrides or []))
-    sfg_med("train", "--dataset-dir", dataset, "--run-dir", run, *words, *options)
+    if not (run / "models" / "model.safetensors").is_file():
+        sfg_med("train", "--dataset-dir", dataset, "--run-dir", run, *words, *options)
     if until == "train":
         return
     if not model.is_file():
-        sfg_med("export", "-m", run, "-o", model, "--dataset-dir", dataset)
+        sfg_med("export", "-m", run, "-o", model)
     scores = score_test_men(model, dataset, out)
-    typer.echo(f"card: {write_card(out / 'README.md', model, scores, sys.argv[1:])}")
+    recipe = ["--cases", cases, "--seed", seed, "--spacing", spacing, "--threads", threads, *(overrides or [])]
+    typer.echo(f"card: {write_card(out / 'README.md', model, scores, [str(word) for word in recipe])}")
 
 
 def write_splits(dataset: Path, cases: int) -> None:

@@ -26,11 +26,11 @@ def write_card(path: Path, model_file: Path, metrics: Path, options: Sequence[st
         path: Markdown file.
         model_file: the exported model.
         metrics: ``metrics.csv`` of the simulated test men.
-        options: of the pipeline's command line.
+        options: of the pipeline's command line, without the folder.
     """
     model = load_model(model_file)
     rows = [*facts(model, model_file), *scores(metrics)]
-    recipe = " ".join(["python -m pipelines.demonstration", *options])
+    recipe = " ".join(["python -m pipelines.demonstration --out DIR", *options])
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     text = f"# Demonstration model\n\n`{model_file.name}`: what `sfg-med predict` uses without `-m`. {WARNING}\n\n"
     text += f"| | |\n|---|---|\n{table}\n\nRepeat it with\n\n    {recipe}\n\n"
