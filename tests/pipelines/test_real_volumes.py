@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import locale
 import math
 from itertools import permutations, product
 from pathlib import Path
@@ -281,6 +282,7 @@ def _save_series(folder: Path, array: np.ndarray, affine: np.ndarray) -> None:
     lps = np.diag([-1.0, -1, 1]) @ affine[:3]
     spacing = np.linalg.norm(lps[:, :3], axis=0)
     cosines = lps[:, :3] / spacing
+    former = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for k in range(array.shape[2]):
@@ -300,6 +302,7 @@ def _save_series(folder: Path, array: np.ndarray, affine: np.ndarray) -> None:
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{k:03}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, former)  # ITK's DICOM writer leaves the C locale behind, in which text is ASCII
 
 
 @pytest.mark.slow

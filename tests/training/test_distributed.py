@@ -63,8 +63,10 @@ def assert_same_training(run: Path, expected: Path) -> None:
     found, wanted = curve(run), curve(expected)
     assert found.keys() == wanted.keys()
     assert found == pytest.approx(wanted, rel=2e-4, abs=1e-6)
+    # Adam makes a whole step of the rounding of a gradient near zero: single weights say nothing.
     for name, value in weights(expected).items():
-        torch.testing.assert_close(weights(run)[name], value, rtol=1e-3, atol=2e-5)
+        difference = torch.linalg.vector_norm((weights(run)[name] - value).double())
+        assert difference <= 1e-4 * torch.linalg.vector_norm(value.double()) + 1e-6, name
 
 
 def test_two_processes_have_the_curve_of_one_with_twice_the_batch(

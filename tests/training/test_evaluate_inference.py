@@ -75,7 +75,9 @@ def test_inference_config_writes_in_the_grid_of_the_input_what_the_predictor_ret
     tiny_run: Path, bundle_output: Path, odd_inputs: Path, case: str
 ) -> None:
     volume = read_volume(odd_inputs / case / "mr.nii.gz")
-    predictor = Predictor(load_model(tiny_run / "models" / "model.safetensors"), device="cpu", precision="fp32")
+    predictor = Predictor(
+        load_model(tiny_run / "models" / "model.safetensors"), device="cpu", precision="fp32", whole_image=True
+    )
     expected = predictor.predict(volume)
     ct = nib.load(bundle_output / case / "mr_ct.nii.gz")
     seg = nib.load(bundle_output / case / "mr_seg.nii.gz")
