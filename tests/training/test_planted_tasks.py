@@ -161,7 +161,6 @@ def test_sfg_finds_the_same_tasks(seed: int, pair: str) -> None:
     scores = sharing_scores(run.network)
     print(f"SFG seed {seed}: {counts} {scores} {run.errors()}")
     assert planted > sum(of_two.values())
-    assert planted > 1.5 * max(of_two.values())
     assert margin(scores, pair) > 0.1
     assert max(run.errors().values()) < 0.25
 
