@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,8 +89,10 @@ def folder_run(settings: Settings) -> Measures:
 def growth(settings: Settings) -> Measures:
     """Time against voxels, cases and posterior passes, with the fit of a straight line."""
     from sfg_med.data.volumes import read_volume
+    from sfg_med.inference.posterior import has_posterior
     from sfg_med.inference.predictor import Predictor
     from sfg_med.model_file import load_model
+    from sfg_med.networks import build_network
 
     model = load_model(settings.model_file())
     options: dict[str, Any] = {"device": settings.device, "precision": settings.precision}
@@ -101,7 +104,9 @@ def growth(settings: Settings) -> Measures:
         {name: partial(predictor.predict, volumes[shape]) for name, shape in names.items()},
         next(iter(names)), turns=turns, device=predictor.device,
     )  # fmt: skip
-    drawing = {s: Predictor(model, samples=s, groups="draw" if s == 1 else "model", **options) for s in PASSES}
+    # a compact file has nothing left to draw; what a draw costs does not depend on weights
+    whole = model if has_posterior(model.network) else replace(model, network=build_network(model.spec).eval())
+    drawing = {s: Predictor(whole, samples=s, groups="draw" if s == 1 else "model", **options) for s in PASSES}
     by_passes = race(
         {str(s): partial(p.predict, volumes[SIZES[1]]) for s, p in drawing.items()},
         "1", turns=turns, device=predictor.device,
