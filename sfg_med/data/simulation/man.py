@@ -48,6 +48,8 @@ class Man:
         rectal_sway: factor of the side to side course of the rectum.
         stool: share of the lumen of the rectum that holds stool rather than mucus.
         floor_mm: half thickness of levator ani and coccygeus.
+        floor_gap_mm: distance between levator ani and the organs that it holds.
+        plexus: factor of the thickness of the veins around the prostate.
         muscle_fat: amount of fat between and inside the muscles.
         muscle_mm: how much the muscles swell beyond their template; the outline of the body follows.
         genital_shift_mm: offset of the hanging genitals along x and y.
@@ -96,6 +98,8 @@ class Man:
     rectal_sway: float
     stool: float
     floor_mm: float
+    floor_gap_mm: float
+    plexus: float
     muscle_fat: float
     muscle_mm: float
     genital_shift_mm: tuple[float, float]

@@ -62,7 +62,7 @@ PARTS = (
     Part("gracilis", ((13, 32, -48), (32, 14, -90), (36, 6, -125)), (6, 9, 10)),
     Part("hamstrings", ((62, -50, -62), (84, -54, -92), (98, -50, -130)), (10, 20, 28)),
     Part("semimembranosus", ((58, -44, -74), (62, -44, -98), (62, -40, -130)), (8, 16, 22)),
-    Part("obturator internus", ((60, 30, -2), (57, -26, 32), (50, -40, -40), (42, 24, -38)), (8,)),
+    Part("obturator internus", ((59, 30, -2), (56, -26, 32), (47, -40, -40), (39, 24, -38)), (10.5,)),
     Part("obturator internus", ((54, -40, -18), (84, -46, -8), (136, -24, -6)), (8, 6, 4)),
     Part("obturator externus", ((34, 28, -32), (62, 8, -36), (118, -26, -16)), (11, 14, 5)),
     Part("quadratus femoris", ((66, -32, -24), (120, -32, -22), (118, -30, -60), (70, -34, -60)), (9,)),
@@ -70,8 +70,6 @@ PARTS = (
     Part("rectus abdominis", ((14, 74, 185), (40, 76, 185), (22, 60, 8), (8, 62, 4)), (7,)),
     Part("multifidus", ((18, -96, 60), (26, -88, 125), (30, -80, 185)), (8, 20, 24)),
     Part("quadratus lumborum", ((70, -58, 122), (62, -48, 185)), (14, 14)),
-    Part("levator ani", ((42, 18, -20), (53, -26, 0), (13, -28, -56)), (2.2,)),
-    Part("levator ani", ((8, 32, -30), (14, -10, -44), (13, -28, -56)), (2.2,)),
     Part("coccygeus", ((54, -38, 4), (18, -66, 4), (12, -64, -14)), (2.2,)),
 )
 
@@ -145,7 +143,7 @@ def _add_muscle(
     distance = pieces[0].distance(p)
     for piece in pieces[1:]:
         np.minimum(distance, piece.distance(p), out=distance)
-    thin = pieces[0].radii[0] < 3  # sheets of the pelvic floor do not swell
+    thin = pieces[0].radii[0] < 3  # a sheet of the pelvic floor does not swell
     distance += np.float32(2.2 - man.floor_mm) if thin else swell[box]
     nearest, runner_up = first[box], second[box]
     closer = distance < nearest

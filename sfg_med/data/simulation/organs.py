@@ -56,6 +56,14 @@ def prostate(p: Points, man: Man) -> Array:
     return gland
 
 
+def prostate_back_mm(man: Man, up: float) -> float:
+    """y of the back of the prostate in its middle plane; ``up`` runs from -1 at the apex to 1 at the base."""
+    (cx, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    y = np.linspace(cy - 1.3 * ry, cy, 60, dtype=np.float32)
+    inside = prostate((np.full_like(y, cx), y, np.full_like(y, cz + up * rz)), man) < 0
+    return float(y[int(np.argmax(inside))]) if inside.any() else cy
+
+
 def transition_zone(p: Points, man: Man) -> Array:
     """Distance to transition and central zone: above and before the peripheral zone, and all of a median lobe."""
     (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
@@ -124,22 +132,23 @@ def rectum_course(man: Man, streams: Streams) -> Gut:
     Its front wall touches the prostate with 2 mm of fat between (Denonvilliers' fascia).
     """
     rng = streams("rectum")
-    (_, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
-    back, r = cy - ry, man.ampulla_mm
+    (_, _, cz), (_, _, rz) = man.prostate_centre_mm, man.prostate_radii_mm
+    r = man.ampulla_mm
     low, middle, high = 9.5, max(0.78 * r, 8.0), r
+    apex, back, base = (prostate_back_mm(man, up) for up in (-0.8, 0.05, 0.6))
     side = np.clip(rng.normal(0.0, (1.5, 3.0, 6.5, 9.0)) * man.rectal_sway, -24, 24)
     nodes = np.array(
         [
-            (0.0, back - low + 2.0, cz - 0.80 * rz),
-            (side[0], back - middle - 1.0, cz + 0.05 * rz),
-            (side[1], min(back - high - 5.0, -42.0), cz + 1.15 * rz),
+            (0.0, min(apex, back + 3.0) - low - 2.0, cz - 0.80 * rz),
+            (side[0], back - middle - 2.0, cz + 0.05 * rz),
+            (side[1], min(base, back) - high - 10.0, cz + 1.15 * rz),  # behind the seminal vesicles
             (side[2], -57.0 + 0.2 * r, 34.0),
             (side[3], -44.0, RECTUM_TOP_MM + 6),
         ]
     )
     nodes[2, 2] = min(nodes[2, 2], 20.0)
     radii = np.array([low, middle, high, 0.80 * r + 1.5, min(0.62 * r + 3.0, 18.0)])
-    for node, limit in ((1, back - 1), (2, back - 2), (3, np.inf)):  # between prostate and sacrum
+    for node, limit in ((1, back - 2), (2, min(base, back) - 3), (3, np.inf)):  # between prostate and sacrum
         behind = sacrum_front_mm(nodes[node, 2]) + 4
         radii[node] = max(min(radii[node], (limit - behind) / 2), 7.5)
         nodes[node, 1] = np.clip(nodes[node, 1], behind + radii[node], limit - radii[node])
@@ -148,6 +157,18 @@ def rectum_course(man: Man, streams: Streams) -> Gut:
     points = CubicSpline(t, nodes, bc_type="natural")(fine)
     points[:, 2] = PchipInterpolator(t, nodes[:, 2])(fine)
     return Gut(points, PchipInterpolator(t, radii)(fine))
+
+
+def resting_on(gut: Array, gland: Array) -> Array:
+    """Distance to a gut that bulges forward to within 2 mm of the prostate, where the gap is not wide.
+
+    Args:
+        gut: distance to the gut.
+        gland: distance to the prostate.
+    """
+    gap = gut + gland
+    bulge = np.minimum(gap - 2, np.float32(5.0 / 9.0) * (16 - gap))
+    return np.asarray(gut - np.clip(bulge, 0, None), np.float32)
 
 
 def balloon(man: Man) -> tuple[Point, Point] | None:

@@ -14,6 +14,7 @@ from sfg_med.data.simulation.noise import Array
 from sfg_med.data.simulation.paint_bones import paint_bones
 from sfg_med.data.simulation.paint_organs import paint_bladder, paint_prostate, paint_rectum, paint_vesicles
 from sfg_med.data.simulation.painter import LEFT, RIGHT, Painter
+from sfg_med.data.simulation.pelvic_floor import paint_pelvic_floor, paint_plexus
 from sfg_med.data.simulation.shapes import Points, ramp, tube
 from sfg_med.data.simulation.space import Look, whole
 
@@ -27,6 +28,7 @@ def paint_man(painter: Painter) -> Body:
     _paint_genitals(painter)
     _paint_muscles(painter, body)
     course = organs.rectum_course(painter.man, painter.space.streams)
+    paint_pelvic_floor(painter, course)
     _paint_bowel(painter, body, course)
     _paint_lines(painter)
     _paint_corpora(painter)
@@ -34,6 +36,7 @@ def paint_man(painter: Painter) -> Body:
     paint_nodes(painter)
     paint_vesicles(painter)
     paint_bladder(painter)
+    paint_plexus(painter)
     paint_prostate(painter)
     paint_calcifications(painter)
     paint_rectum(painter, course)

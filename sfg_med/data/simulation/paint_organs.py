@@ -76,7 +76,8 @@ def paint_rectum(painter: Painter, course: organs.Gut) -> None:
     canal = organs.anal_canal(p, course)
     paint(box, canal, painter.looks["muscle"])
     paint(box, canal + 7.5, painter.looks["mucosa"])
-    outer = course.distance(p) + 1.2 * space.noise("rectum", 22.0, box)
+    gut = course.distance(p) + 1.2 * space.noise("rectum", 22.0, box)
+    outer = organs.resting_on(gut, organs.prostate(p, man))
     coil = organs.balloon(man)
     if coil is not None:
         bag = ellipsoid(p, *coil)

@@ -54,6 +54,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "rectal_sway": (0.4, 2.2),
     "stool": (0.0, 1.0),
     "floor_mm": (1.5, 3.4),
+    "floor_gap_mm": (0.5, 7.0),
+    "plexus": (0.0, 2.2),
     "muscle_fat": (0.25, 3.5),
     "muscle_mm": (0.5, 8.5),
     "genital_shift_mm": (-12.0, 12.0),
@@ -118,7 +120,7 @@ def draw_man(streams: Streams, variation: float = 1.0) -> Man:
     size = streams("man size").normal(1.0, 0.04 * variation)
     fat = draw.skewed("fat_mm", 19.0, 0.5)
     prostate = draw.skewed("prostate_ml", 38.0, 0.55)
-    bladder = draw.skewed("bladder_ml", 150.0, 0.75)
+    bladder = draw.skewed("bladder_ml", 125.0, 0.85)
     lobed = streams("man lobed").random() < 0.06 + 0.3 * np.clip((prostate - 40.0) / 60.0, 0, 1)
     muscle = draw.normal("muscle_mm", 4.3, 1.8)
     return Man(
@@ -155,6 +157,8 @@ def draw_man(streams: Streams, variation: float = 1.0) -> Man:
         rectal_sway=draw.normal("rectal_sway", 1.0, 0.5),
         stool=draw.uniform("stool"),
         floor_mm=draw.normal("floor_mm", 2.3, 0.4),
+        floor_gap_mm=draw.skewed("floor_gap_mm", 2.2, 0.5),
+        plexus=draw.normal("plexus", 1.0, 0.45),
         muscle_fat=draw.skewed("muscle_fat", 1.4 if muscle < 2.5 else 1.0, 0.5),
         muscle_mm=muscle,
         genital_shift_mm=draw.several("genital_shift_mm", (6.0, 4.0)),  # type: ignore[arg-type]
