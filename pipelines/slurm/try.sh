@@ -1,7 +1,7 @@
 #!/bin/bash
 # The job scripts on a Slurm cluster that this script starts on this machine and stops again (about ten minutes, as root):
 #   pipelines/slurm/try.sh [FOLDER]      FOLDER for all files; default: a new one under /tmp, removed if all went well
-# Needs Debian's slurm-wlm and munge, and sfg-med, python and torchrun on the PATH.
+# PARTS=cohort, train, compare or scaling: only that part. Needs Debian's slurm-wlm and munge, and sfg-med, python and torchrun on the PATH.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$(dirname "$here")")
@@ -42,9 +42,11 @@ sys.exit(any(not torch.equal(a[k], b[k]) for k in a))
 EOF
 }
 
+demonstration() { python -c 'from sfg_med.model_path import demonstration_model as m; print(m())'; }
+
 try_cohort() {
-  local model=$root/models/demonstration.safetensors array merge
-  [ -f "$model" ] || model=$(python -c 'from sfg_med.model_path import demonstration_model as m; print(m())')
+  local model array merge
+  model=$(demonstration)
   say "cohort: 24 volumes, an array of 4 tasks; one task is killed, one is requeued"
   sfg-med predict -i "$work/data" -o "$work/reference" -m "$model" --threads 1 --quiet 2>/dev/null
   cd "$work/logs"
@@ -97,11 +99,29 @@ try_compare() {
   grep -l "queued again" sfg-compare-"$array"_*.log || fail "the killed task was not queued again"
 }
 
+try_scaling() {
+  local tasks start array merge times=()
+  say "scaling: 16 volumes by one task and by two, a CPU each"
+  [ -d "$work/larger" ] || sfg-med simulate --out "$work/larger" --cases 16 --seed 6 --field-of-view whole --quiet
+  cd "$work/logs"
+  for tasks in 1 2; do
+    rm -rf "$work/scaled$tasks"
+    start=$(date +%s%N)
+    read -r array merge < <("$here/cohort.sh" "$tasks" "$work/larger" "$work/scaled$tasks" "$(demonstration)" --cpus-per-task=1)
+    wait_for 1800 ended "$array"
+    times+=($((($(date +%s%N) - start) / 1000000)))
+    wait_for 900 ended "$merge"
+    python "$here/check_cohort.py" "$work/larger" "$work/scaled$tasks" || fail "the cohort of $tasks is not whole"
+  done
+  say "scaling: ${times[0]} ms by one task, ${times[1]} ms by two, start to end: $((100 * times[0] / times[1])) % of the throughput"
+  [ $((10 * times[0])) -ge $((16 * times[1])) ] || fail "two tasks have less than 1.6 times the throughput of one"
+}
+
 trap stop_cluster EXIT
 start_cluster "$work/cluster" 2
 say "cluster: $(sinfo -h -o '%D nodes, %C CPUs (allocated/idle/other/total)')"
 [ -d "$work/data" ] || sfg-med simulate --out "$work/data" --cases 24 --seed 5 --spacing 6 --quiet
-for name in cohort train compare; do
+for name in cohort train compare scaling; do
   if [ "$part" = all ] || [ "$part" = "$name" ]; then "try_$name"; fi
 done
 say "all went well"
