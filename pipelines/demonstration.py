@@ -30,7 +30,7 @@ VALIDATION, TEST = 12, 28
 
 def main(
     out: Annotated[Path, typer.Option("--out", help="Folder for data set, run, model and card.")],
-    cases: Annotated[int, typer.Option(min=VALIDATION + TEST + 1, help="Simulated men.")] = 200,
+    cases: Annotated[int, typer.Option(min=VALIDATION + TEST + 1, help="Simulated men.")] = 300,
     seed: Annotated[int, typer.Option(help="Of the simulation and the training.")] = 2027,
     spacing: Annotated[str, typer.Option(help="Voxel size of the simulated men in mm.")] = "3",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,

@@ -55,7 +55,7 @@ def facts(model: LoadedModel, model_file: Path) -> list[tuple[str, str]]:
         ("network", f"{network}, {gflop:.1f} GFLOP for a window, {size:.1f} MiB"),
         ("tasks", "; ".join(f"{task.name}: {task.contents}" for task in model.spec.tasks)),
         ("training data", f"{len(made['train'])} men of `sfg-med simulate`; no patient"),
-        ("training", f"{made['steps']} steps of {made.get('batch_size', 1)} patches"),
+        ("training", f"{made['steps']:,} steps; patches in a step: {made.get('batch_size', 1)}"),
         ("seed", str(made["seed"])),
         ("SHA-256", f"`{model.sha256}`"),
         ("licence", "Apache-2.0"),

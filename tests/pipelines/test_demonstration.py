@@ -61,6 +61,14 @@ def test_the_ablation_trains_the_variants_that_are_asked_for(tmp_path: Path) -> 
     for name in names.split(","):
         assert (tmp_path / name / "models" / "model.safetensors").is_file()
     assert "pipelines.real_volumes -m all=" in result.stdout
+    table = (tmp_path / "simulated.md").read_text().splitlines()
+    assert [line.split()[1] for line in table[2:]] == names.split(",")
+    assert (tmp_path / "narrow" / "case000").is_dir()
+    assert len(list((tmp_path / "nothing-simulated" / "predictions").glob("case0*"))) == 28
+    assert (
+        "0 simulated, 42 were there already"
+        in _run("ablation", "--out", str(tmp_path), "--variants", "all", *options).stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,5 +93,5 @@ def test_a_variant_leaves_its_ingredient_out(name: str, tiny_dataset: Path, tmp_
     config = training_workflow(configs, values).parser
     switches = {key: config.get(key) for key in ("contrast", "resolution", "artefacts", "small_fields")}
     off = {key for key, value in switches.items() if value == 0}
-    expected = {"nothing": set(switches), "all": set(), "narrow-anatomy": set()}
+    expected = {"nothing": set(switches), "no-randomisation": set(switches), "all": set(), "narrow-anatomy": set()}
     assert off == expected.get(name, {name.removeprefix("no-").replace("-", "_")})

@@ -18,13 +18,13 @@ def man(request: pytest.FixtureRequest) -> SimulatedCase:
 
 
 def middle(man: SimulatedCase) -> tuple[int, int, int]:
-    x, y, z = (int(round(float(at.mean()))) for at in np.nonzero(man.seg == PROSTATE))
+    x, y, z = (round(float(at.mean())) for at in np.nonzero(man.seg == PROSTATE))
     return x, y, z
 
 
 def test_levator_ani_lies_beside_the_prostate(man: SimulatedCase) -> None:
-    """In the plane through its middle the first muscle on both sides is a few millimetres away, not at the side wall."""
-    x, y, z = middle(man)
+    """In the plane through its middle the first muscle on both sides is millimetres away, not at the side wall."""
+    _x, y, z = middle(man)
     gland = np.flatnonzero(man.seg[:, y, z] == PROSTATE)
     muscle = np.flatnonzero(man.tissue[:, y, z] == TISSUE_NAMES.index("muscle"))
     right, left = muscle[muscle > gland[-1]][0] - gland[-1], gland[0] - muscle[muscle < gland[0]][-1]
@@ -41,14 +41,14 @@ def test_the_rectum_rests_on_the_prostate(man: SimulatedCase) -> None:
 def test_a_ring_of_muscle_is_below_the_apex(man: SimulatedCase) -> None:
     """5 mm below the apex the urethra lies in a ring of 16 mm: at least half of its 200 mm2 is there, 15 mm around."""
     at = np.argwhere(man.seg == PROSTATE)
-    x, y, z = (int(round(v)) for v in at[at[:, 2] == at[:, 2].min()].mean(0))
+    x, y, z = (round(v) for v in at[at[:, 2] == at[:, 2].min()].mean(0))
     around = man.tissue[x - 6 : x + 7, y - 6 : y + 7, z - 2]
     ring = np.isin(around, [TISSUE_NAMES.index(name) for name in ("stroma", "mucosa")])
     assert ring.sum() * SPACING**2 >= 100
 
 
 def test_a_gut_bulges_to_the_gland_over_narrow_gaps_only() -> None:
-    """On the line between two balls: the wall moves to 2 mm off the gland over gaps up to 7 mm, not over 16 and more."""
+    """On a line between two balls the wall moves to 2 mm off the gland over gaps up to 7 mm, not over 16 and more."""
     for gap, expected in ((1.0, 1.0), (2.0, 2.0), (4.0, 2.0), (7.0, 2.0), (16.0, 16.0), (30.0, 30.0)):
         at = np.linspace(0, gap, 6001, dtype=np.float32)
         wall = at[np.argmin(np.abs(resting_on(at, gap - at)))]
