@@ -85,9 +85,7 @@ def assert_same_training(run: Path, expected: Path) -> None:
     assert found == pytest.approx(wanted, rel=1e-6, abs=1e-8)
     for name, value in weights(expected).items():
         assert value.dtype in (torch.float64, torch.int64, torch.bool), name
-        torch.testing.assert_close(
-            weights(run)[name], value, rtol=1e-3, atol=2e-5, msg=lambda text, n=name: f"{n}: {text}"
-        )
+        torch.testing.assert_close(weights(run)[name], value, rtol=1e-6, atol=1e-8, msg=lambda t, n=name: f"{n}: {t}")
 
 
 def test_two_processes_have_the_curve_of_one_with_twice_the_batch(

@@ -120,7 +120,7 @@ def draw_man(streams: Streams, variation: float = 1.0) -> Man:
     size = streams("man size").normal(1.0, 0.04 * variation)
     fat = draw.skewed("fat_mm", 19.0, 0.5)
     prostate = draw.skewed("prostate_ml", 38.0, 0.55)
-    bladder = draw.skewed("bladder_ml", 125.0, 0.85)
+    bladder = draw.skewed("bladder_ml", 150.0, 0.75)
     lobed = streams("man lobed").random() < 0.06 + 0.3 * np.clip((prostate - 40.0) / 60.0, 0, 1)
     muscle = draw.normal("muscle_mm", 4.3, 1.8)
     return Man(

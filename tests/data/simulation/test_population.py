@@ -60,7 +60,7 @@ def volumes() -> NDArray[np.float64]:
 def test_volumes_are_those_of_men(volumes: NDArray[np.float64]) -> None:
     ranges = {
         "prostate": ((12, 25), (30, 50), (65, 130)),  # Sellers 2021
-        "bladder": ((25, 80), (85, 180), (350, 750)),  # drawn around 125; Cramp 2016; after voiding, PMC2722659
+        "bladder": ((25, 80), (110, 220), (350, 750)),  # Cramp 2016; after voiding, PMC2722659
         "rectum": ((20, 60), (60, 120), (130, 320)),
         "femoral_head_left": ((33, 55), (50, 72), (65, 105)),
         "femoral_head_right": ((33, 55), (50, 72), (65, 105)),
