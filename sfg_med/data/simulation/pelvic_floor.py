@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from sfg_med.data.simulation import organs
+from sfg_med.data.simulation.man import Man
 from sfg_med.data.simulation.noise import Array
 from sfg_med.data.simulation.painter import Painter
 from sfg_med.data.simulation.shapes import Points, ellipsoid, ramp, smooth_min, table, tube
@@ -22,16 +23,15 @@ _BOTTOM_MM = -56.0  # perineal membrane
 SPHINCTER_MM = 8.0
 
 
-def levator(p: Points, painter: Painter, course: organs.Gut) -> Array:
+def levator(p: Points, man: Man, course: organs.Gut) -> Array:
     """Distance to levator ani; symmetric but for the organs that it holds."""
-    man = painter.man
     (cx, cy, cz), (rx, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
     low = course.points[:, 2] < cz + 0.6 * rz
     gut = organs.Gut(course.points[low], course.radii[low])
     held = smooth_min(organs.prostate(p, man), np.minimum(gut.distance(p), organs.anal_canal(p, course)), 8.0)
     front = ((cx, cy + 0.45 * ry, cz - 0.1 * rz), (0.0, _FRONT_MM + 8, cz - 0.1 * rz))
     held = smooth_min(held, tube(p, front, (0.5 * rx, 0.35 * rx)), 8.0)
-    held = smooth_min(held, sphincter(p, painter), 6.0)
+    held = smooth_min(held, sphincter(p, man), 6.0)
     coil = organs.balloon(man)
     if coil is not None:
         held = smooth_min(held, ellipsoid(p, *coil), 6.0)
@@ -42,9 +42,9 @@ def levator(p: Points, painter: Painter, course: organs.Gut) -> Array:
     return np.maximum(np.maximum(sheet, p[2] - arch - 4), np.maximum(_BOTTOM_MM - p[2], p[1] - _FRONT_MM))
 
 
-def sphincter(p: Points, painter: Painter) -> Array:
+def sphincter(p: Points, man: Man) -> Array:
     """Distance to the external sphincter of the urethra, between the apex of the prostate and the bulb of the penis."""
-    (cx, cy, cz), (_, ry, rz) = painter.man.prostate_centre_mm, painter.man.prostate_radii_mm
+    (cx, cy, cz), (_, ry, rz) = man.prostate_centre_mm, man.prostate_radii_mm
     return tube(p, ((cx, cy + 0.1 * ry, cz - 0.85 * rz), (0.0, 8.0, -53.0)), (SPHINCTER_MM, SPHINCTER_MM))
 
 
@@ -56,9 +56,8 @@ def paint_pelvic_floor(painter: Painter, course: organs.Gut) -> None:
         return
     p = painter.space.at(box)
     rough = np.float32(0.7) * painter.space.noise("levator", 14.0, box)
-    tone = painter.looks["muscle"]
-    painter.canvas.paint(box, levator(p, painter, course) + rough, tone)
-    painter.canvas.paint(box, sphincter(p, painter), painter.looks["stroma"])
+    painter.canvas.paint(box, levator(p, painter.man, course) + rough, painter.looks["muscle"])
+    painter.canvas.paint(box, sphincter(p, painter.man), painter.looks["stroma"])
 
 
 def paint_plexus(painter: Painter) -> None:
