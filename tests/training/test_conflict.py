@@ -20,6 +20,7 @@ from sfg_med.training.conflict import (
     gramian_weighting,
     project_onto_dual_cone,
 )
+from tests.training.double import IN_DOUBLE, double_precision
 
 
 @pytest.fixture(autouse=True)
@@ -88,20 +89,18 @@ def test_projection_against_a_general_solver() -> None:
 def test_a_step_with_the_sum_as_rule_is_monais_own_step(
     train_tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two runs: MONAI's step; ours with weights of one. The whole state is the same but for rounding."""
+    """Two runs in double precision: MONAI's step; ours with weights of one. The whole state is the same."""
     from sfg_med.training import conflict
 
     monkeypatch.setattr(conflict, "gramian_weighting", lambda _: lambda gramian: torch.ones_like(gramian[0]))
-    states = [
-        torch.load(
-            train_tiny(tmp_path / rule, gradient_aggregation=rule, steps=2) / "checkpoints" / "last.pt",
-            weights_only=True,
-        )
-        for rule in ("sum", "pcgrad")
-    ]
-    for name, value in states[0]["network"].items():
-        torch.testing.assert_close(value, states[1]["network"][name], rtol=1e-3, atol=1e-5)
-    histories = [(tmp_path / rule / "history.csv").read_text().splitlines() for rule in ("sum", "pcgrad")]
+    rules = ("sum", "pcgrad")
+    with double_precision():
+        runs = [train_tiny(tmp_path / rule, gradient_aggregation=rule, steps=2, **IN_DOUBLE) for rule in rules]
+    states = [torch.load(run / "checkpoints" / "last.pt", weights_only=True)["network"] for run in runs]
+    for name, value in states[0].items():
+        assert value.dtype in (torch.float64, torch.int64, torch.bool), name
+        torch.testing.assert_close(value, states[1][name], rtol=1e-6, atol=1e-8)
+    histories = [(tmp_path / rule / "history.csv").read_text().splitlines() for rule in rules]
     assert [row.split(",")[:3] for row in histories[0]] == [row.split(",")[:3] for row in histories[1]]
 
 

@@ -16,8 +16,8 @@ from torch import nn
 from sfg_med.errors import SfgMedError
 from sfg_med.losses.tasks import ValueLoss
 from sfg_med.networks import norms_over_processes
-from sfg_med.training.engine import PrepareBatch
 from sfg_med.training.runner import config_dir
+from tests.training.double import IN_DOUBLE, double_precision
 from tests.training.forks import together
 
 MULTI = config_dir() / "multi_gpu_train.yaml"
@@ -25,25 +25,14 @@ MULTI = config_dir() / "multi_gpu_train.yaml"
 COMMON = {"steps": 6, "steps_per_epoch": 3, "log_interval": 1, "network::policy::mode": "gumbel", "draws": "common"}
 # Adam makes steps of one size from gradients of any size, so that with a high rate rounding errors would show.
 COMMON |= {"freeze_groups_at": 0.7, "group_learning_rate": 0.002}
-COMMON["prepare_batch"] = {"_target_": f"{__name__}.InDouble", "input_name": "@input_name"}
-
-
-class InDouble(PrepareBatch):
-    """Images in double precision."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, dict[str, Any]]:
-        image, targets = super().__call__(*args, **kwargs)
-        return image.double(), {k: v.double() if torch.is_tensor(v) else v for k, v in targets.items()}
+COMMON |= IN_DOUBLE
 
 
 @pytest.fixture(scope="module", autouse=True)
-def double_precision() -> Iterator[None]:
-    """Adam makes a whole step of the rounding of a gradient near zero: in double precision each weight is compared."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
-        torch.set_default_dtype(torch.float64)
+def _double(tiny_dataset: Path) -> Iterator[None]:
+    """Each weight is compared."""
+    with double_precision():
         yield
-        torch.set_default_dtype(torch.float)
 
 
 @pytest.fixture(scope="module")
