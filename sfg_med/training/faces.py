@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 from torch.utils.data import Sampler
 
@@ -78,10 +79,11 @@ def _report(faces: Faces) -> None:
 
 
 class EvenBatches(Sampler[list[int]]):
-    """The same batches in the same order every time, of sizes that differ by one at most.
+    """This process's part of batches that are the same every time, of sizes that differ by one at most.
 
     With batch statistics at test time a picture's prediction depends on its batch, and a small last batch would have
-    poor statistics.
+    poor statistics. Several processes share the batches out; where there are fewer batches than processes, each process
+    takes all of them, as MONAI's engines hang on a process without any.
 
     Args:
         length: number of samples.
@@ -89,13 +91,18 @@ class EvenBatches(Sampler[list[int]]):
     """
 
     def __init__(self, length: int, batch_size: int) -> None:
-        self.length, self.batch_size = length, batch_size
+        parts = np.array_split(np.arange(length), math.ceil(length / batch_size))
+        self.batches: list[list[int]] = [part.tolist() for part in parts]
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (list(map(int, batch)) for batch in np.array_split(np.arange(self.length), len(self)))
+        return iter(self._own())
 
     def __len__(self) -> int:
-        return math.ceil(self.length / self.batch_size)
+        return len(self._own())
+
+    def _own(self) -> list[list[int]]:
+        rank, processes = idist.get_rank(), idist.get_world_size()
+        return self.batches[rank::processes] if len(self.batches) >= processes else self.batches
 
 
 def whole_epochs(passes: float, samples: int, batch_size: int, steps_per_epoch: int) -> int:

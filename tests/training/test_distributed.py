@@ -16,7 +16,7 @@ from torch import nn
 from sfg_med.errors import SfgMedError
 from sfg_med.losses.tasks import ValueLoss
 from sfg_med.networks import norms_over_processes
-from sfg_med.training.runner import config_dir
+from sfg_med.training.runner import config_dir, train, training_workflow
 from tests.training.double import IN_DOUBLE, double_precision
 from tests.training.forks import together
 
@@ -82,6 +82,28 @@ def test_two_processes_have_the_curve_of_one_with_twice_the_batch(
 ) -> None:
     multi(train_tiny, tmp_path / "two", uneven_dataset, batch_size=1)
     assert_same_training(tmp_path / "two", whole)
+
+
+@pytest.mark.filterwarnings("ignore:.*is resolved to an importable callable.*")
+def test_two_processes_train_on_faces_what_one_does(noise_faces: Path, tmp_path: Path) -> None:
+    """Batch statistics over both processes while training; each validation batch as in one process, in one of them."""
+    values = {
+        **COMMON,
+        "dataset_dir": str(noise_faces),
+        "image_size": 32,
+        "network::channels": [4, 4, 4, 4, 8, 8, 8, 8],
+        "validate::batches::batch_size": 5,
+        "device": "$torch.device('cpu')",
+    }
+    files = [config_dir() / "train.yaml", config_dir() / "utkface.yaml"]
+
+    def run(name: str, batch_size: int, *more: Path, **options: Any) -> Path:
+        options |= {"run_dir": str(tmp_path / name), "batch_size": batch_size}
+        return train(training_workflow([*files, *more], {**values, **options}))
+
+    one = run("one", 8)
+    assert together(2, lambda: run("two", 4, MULTI, gpu=False)) == [0, 0]
+    assert_same_training(tmp_path / "two", one)
 
 
 @pytest.mark.slow
