@@ -6,6 +6,7 @@
 #   BASE     a root file system with python3 and venv, as of: debootstrap --variant=minbase
 #            --include=python3,python3-venv,ca-certificates bookworm BASE; made if absent (Debian's mirror is asked)
 #   WHEELS   a folder of wheels, to spare downloads; without it pip downloads them while the image is built
+#   VOLUMES  a folder of volumes to predict; without it two simulated men
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for command in buildah debootstrap sfg-med unshare; do
@@ -76,7 +77,11 @@ in_image() { # in_image IN OUT COMMAND...
 }
 
 mkdir -p "$work/in" "$work/out" "$work/host"
-[ -f "$work/in/case000/mr.nii.gz" ] || sfg-med simulate --out "$work/in" --cases 2 --seed 7 --quiet
+if [ "${VOLUMES:-}" ]; then
+  cp -RLn "$VOLUMES"/. "$work/in/"
+elif [ ! -f "$work/in/case000/mr.nii.gz" ]; then
+  sfg-med simulate --out "$work/in" --cases 2 --seed 7 --quiet
+fi
 chown "$user" "$work/out"
 chmod -R a+rX "$work/in"
 chmod a+x "$work"
@@ -86,7 +91,7 @@ start=$(date +%s%N)
 in_image "$work/in" "$work/out" sfg-med predict -i /mnt/in -o /mnt/out --threads 1 --json --overwrite >"$work/predict.json"
 say "predict in the image: $((($(date +%s%N) - start) / 1000000)) ms for $(cat "$work/predict.json")"
 sfg-med predict -i "$work/in" -o "$work/host" --threads 1 --overwrite --quiet 2>/dev/null
-for file in "$work"/host/*/*.nii.gz; do
+find "$work/host" -name '*.nii.gz' | while read -r file; do
   cmp "$file" "$work/out/${file#"$work/host/"}"
 done
 say "the image's volumes are those of the host, byte for byte: $(find "$work/host" -name '*.nii.gz' | wc -l) files"
