@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sfg_med.data.atomic import remove_leftovers
+from sfg_med.data.dicom import read_series
 from sfg_med.data.volumes import Volume, read_volume, write_volume
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import Job, output_files
@@ -73,7 +74,7 @@ class CaseWork:
         if self.job.error:
             return self
         with self._step():
-            self._volume = read_volume(self.job.source, role=self.predictor.spec.input_name.upper())
+            self._volume = _read(self.job, self.predictor)
             self._prepared = self.predictor.prepare(self._volume)
         return self
 
@@ -139,10 +140,15 @@ def finished_record(predictor: Predictor, job: Job, output: Path, former: Record
     record = new_record(job, predictor)
     try:
         written = {key: read_volume(output / file, blank_ok=True).array for key, file in files.items()}
-        record["measures"], record["flags"] = measure(predictor.spec, written, read_volume(job.source))
+        record["measures"], record["flags"] = measure(predictor.spec, written, _read(job, predictor))
     except SfgMedError:
         return None
     return {**record, "status": "done", "skipped": True, "files": files}
+
+
+def _read(job: Job, predictor: Predictor) -> Volume:
+    role = predictor.spec.input_name.upper()
+    return read_series(job.series, role=role) if job.series else read_volume(job.source, role=role)
 
 
 def _files(predictor: Predictor, job: Job) -> dict[str, str]:
