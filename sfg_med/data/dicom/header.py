@@ -103,9 +103,10 @@ def _header(path: Path, dataset: Dataset) -> Header | None:
         return None
     if not sop_class and "Modality" not in dataset:
         raise ValueError("no DICOM attributes")
+    image_uid = _text(dataset, "SOPInstanceUID") or _text(meta, "MediaStorageSOPInstanceUID")
     return Header(
         path,
-        _text(dataset, "SOPInstanceUID") or _text(meta, "MediaStorageSOPInstanceUID"),
+        image_uid,
         _text(dataset, "SeriesInstanceUID"),
         _text(dataset, "StudyInstanceUID"),
         _text(dataset, "FrameOfReferenceUID"),
@@ -117,7 +118,7 @@ def _header(path: Path, dataset: Dataset) -> Header | None:
         int(dataset.get("SamplesPerPixel") or 1),
         _text(dataset, "Manufacturer"),
         tuple(map(str, dataset.get("ImageType") or ())),
-        slices_of(path, dataset),
+        slices_of(path, dataset, image_uid, sop_class),
     )
 
 
