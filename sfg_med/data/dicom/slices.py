@@ -116,7 +116,11 @@ def _marks(groups: list[Dataset]) -> dict[str, str]:
         "sequence names": _first(groups, "SequenceName"),
         "acquisitions": _first(groups, "AcquisitionNumber"),
     }
-    return {name: str(value) for name, value in found.items() if value not in (None, "")}
+    return {
+        name: f"{value:g}" if isinstance(value, float) else str(value)
+        for name, value in found.items()
+        if value not in (None, "")
+    }
 
 
 def _first(groups: list[Dataset], name: str) -> Any:

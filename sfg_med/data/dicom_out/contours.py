@@ -20,8 +20,8 @@ Points = NDArray[np.float64]
 def closed_outlines(mask: NDArray[Any]) -> list[Points]:
     """Polygons of a mask, one for each part (voxels that touch with their sides).
 
-    A part with holes is one polygon that goes to each hole and back on the same line, between two rows of voxels. Source:
-    DICOM PS3.3, C.8.8.6.3 ("keyhole").
+    A part with holes is one polygon that goes to each hole and back on the same line, between two rows of voxels.
+    Source: DICOM PS3.3, C.8.8.6.3 ("keyhole").
 
     Args:
         mask: (rows, columns) of 0 and 1.

@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage
 
 from sfg_med.data.dicom_out.files import WARNING, Kind, Mark, new_file, save
 from sfg_med.data.dicom_out.identity import make_uid
-from sfg_med.data.dicom_out.source import Source, decimal, references
+from sfg_med.data.dicom_out.source import Source, references
 from sfg_med.spec import ImageTask
 
 SOURCE_IMAGE = ("121322", "DCM", "Source image for image processing operation")
@@ -60,9 +60,15 @@ def _describe(dataset: Dataset, image: Dataset, source: Source, index: int, mode
     dataset.BurnedInAnnotation = "NO"
     dataset.LossyImageCompression = "00"
     dataset.KVP = None
-    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
+    for name in (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "Rows",
+        "Columns",
+    ):
         setattr(dataset, name, image[name].value)
-    dataset.SliceThickness = decimal(source.distance_mm)
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
     dataset.WindowCenter, dataset.WindowWidth = 40, 400

@@ -23,8 +23,8 @@ class Identity:
     """How identity is handled.
 
     Args:
-        remove: replace patient and UIDs, empty dates. The same patient and UID always become the same. Without a key they
-            become a hash, which somebody who knows the patient's ID can compute as well.
+        remove: replace patient and UIDs, empty dates. The same patient and UID always become the same. Without a key
+            they become a hash, which somebody who knows the patient's ID can compute as well.
         key: secret of the hash.
     """
 

@@ -77,6 +77,8 @@ def write_segmentation(
     dimensions = make_uid(uid, "dimensions")
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
+    for item in dataset.get("ContributingEquipmentSequence", []):
+        del item.ContributionDateTime
     for name in ("InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime"):
         if name in dataset:
             delattr(dataset, name)

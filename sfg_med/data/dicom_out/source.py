@@ -40,7 +40,6 @@ class Source:
         series_uid: Series Instance UID.
         images: for each slice a dataset with its UIDs and its geometry, without pixels.
         multi_frame: whether slices are frames of one file.
-        distance_mm: between slices.
     """
 
     common: Dataset
@@ -49,7 +48,6 @@ class Source:
     series_uid: str
     images: tuple[Dataset, ...]
     multi_frame: bool
-    distance_mm: float
 
 
 def read_source(series: Series, identity: Identity) -> Source:
@@ -88,17 +86,10 @@ def read_source(series: Series, identity: Identity) -> Source:
         common.PatientIdentityRemoved = "YES"
         common.DeidentificationMethod = "sfg_med: patient and UIDs replaced, dates and all else removed"
     series_uid = identity.uid(series.uid, "series", series.study_uid, where)
-    multi_frame = len(series.files) < len(series.slices)
     distance = float(np.diff(heights(series.slices)).mean())
-    return Source(
-        common,
-        values["PatientPosition"],
-        date,
-        series_uid,
-        _images(series, common, series_uid, identity),
-        multi_frame,
-        distance,
-    )
+    images = _images(series, common, series_uid, identity, distance)
+    multi_frame = len(series.files) < len(series.slices)
+    return Source(common, values["PatientPosition"], date, series_uid, images, multi_frame)
 
 
 def references(images: Iterable[Dataset], purpose: tuple[str, str, str] | None = None) -> Sequence:
@@ -128,7 +119,9 @@ def code_item(code: tuple[str, str, str]) -> Dataset:
     return item
 
 
-def _images(series: Series, common: Dataset, series_uid: str, identity: Identity) -> tuple[Dataset, ...]:
+def _images(
+    series: Series, common: Dataset, series_uid: str, identity: Identity, distance_mm: float
+) -> tuple[Dataset, ...]:
     images = []
     for number, plane in enumerate(series.slices, 1):
         image = Dataset()
@@ -141,6 +134,7 @@ def _images(series: Series, common: Dataset, series_uid: str, identity: Identity
         image.ImagePositionPatient = [decimal(v) for v in plane.position or ()]
         image.ImageOrientationPatient = [decimal(v) for v in plane.orientation or ()]
         image.PixelSpacing = [decimal(v) for v in plane.spacing_mm or ()]
+        image.SliceThickness = decimal(distance_mm)
         image.InstanceNumber = number
         if len(series.files) < len(series.slices):
             image.InstanceNumber, image.NumberOfFrames = plane.frame + 1, 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Organs as an RT Structure Set.
 
-Contours are written by hand with pydicom: the step from a mask to polygons is what decides about holes and half voxels, and
-that step is tested here (contours.py).
+Written by hand with pydicom: the step from a mask to polygons is what decides about holes and half voxels, and that
+step is our own (contours.py).
 """
 
 from __future__ import annotations
