@@ -72,8 +72,8 @@ def write_series(
         ds.Modality, ds.SeriesDescription, ds.SeriesNumber = modality, description, 4
         ds.ImageType = ["ORIGINAL", "PRIMARY", "M"]
         ds.PatientPosition, ds.InstanceNumber = "HFS", int(order[index]) + 1
-        ds.ImageOrientationPatient = [f"{v:.12g}" for v in (lps[:3, :2] / spacing[:2]).T.ravel()]
-        ds.ImagePositionPatient = [f"{v:.12g}" for v in lps[:3, 3] + index * lps[:3, 2]]
+        ds.ImageOrientationPatient = [f"{v:.11f}"[:16] for v in (lps[:3, :2] / spacing[:2]).T.ravel()]
+        ds.ImagePositionPatient = [f"{v:.11f}"[:16] for v in lps[:3, 3] + index * lps[:3, 2]]
         ds.PixelSpacing = [f"{spacing[1]:.12g}", f"{spacing[0]:.12g}"]
         ds.SliceThickness = f"{spacing[2]:.12g}"
         ds.Rows, ds.Columns = array.shape[1], array.shape[0]

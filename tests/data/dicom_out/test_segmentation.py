@@ -20,9 +20,7 @@ from sfg_med.spec import LabelTask
 def test_segments_are_the_organs_on_the_slices_of_the_mr(written) -> None:
     seg = highdicom.seg.segread(written.folder / "seg.dcm")
     uids = [s.image_uid for s in written.series.slices]
-    pixels = seg.get_pixels_by_source_instance(
-        uids, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
-    )
+    pixels = seg.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
     assert pixels.shape == (12, 52, 60, 5)
     for number in range(1, 6):
         np.testing.assert_array_equal(pixels[..., number - 1].T, written.labels == number)
@@ -33,9 +31,7 @@ def test_segments_are_the_organs_on_the_slices_of_the_mr(written) -> None:
 
 
 def test_it_lies_where_the_mr_lies(written) -> None:
-    volume = highdicom.seg.segread(written.folder / "seg.dcm").get_volume(
-        combine_segments=True, rescale_intensity=False
-    )
+    volume = highdicom.seg.segread(written.folder / "seg.dcm").get_volume(combine_segments=True)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ written.affine
     for index in np.argwhere(volume.array > 0)[::501]:
         place = volume.affine @ [*index, 1]
