@@ -43,8 +43,8 @@ def _read(folder: Path):
 
 @settings(
     max_examples=8,
-    phases=[Phase.explicit, Phase.generate],
     deadline=None,
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -31,7 +31,7 @@ class Written:
 
 
 def awkward_labels() -> np.ndarray:
-    """Prostate with holes and an island, bladder in two parts, rectum of single voxels and diagonals, a femur of noise."""
+    """Prostate with holes and an island, bladder in two parts, rectum of single voxels, a femur of noise."""
     x, y, z = np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij")
     labels = np.zeros(SHAPE, np.uint8)
     ball = (x - 20) ** 2 + (y - 20) ** 2 + (3 * (z - 6)) ** 2
