@@ -10,6 +10,7 @@ _WORDS = {
     "range": "{}: values cut off at the end of the range",
     "blank": "{}: one value everywhere",
     "no_orientation": "the input does not say how the patient lies: left and right are a guess",
+    "modality": "the input is a {} series, which is not what the model reads",
     "single_slice": "the input is one voxel thick along some axis",
 }
 
