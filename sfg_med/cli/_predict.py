@@ -22,6 +22,7 @@ from rich.table import Table
 
 from sfg_med.inference.inputs import find_jobs
 from sfg_med.inference.manifest import Record
+from sfg_med.inference.plausible import read_limits
 from sfg_med.inference.predictor import Predictor
 from sfg_med.inference.run import RunResult, run_cases
 from sfg_med.model_file import load_model
@@ -56,6 +57,7 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
         "entropy_parts",
         "whole_image",
     )
+    limits = read_limits(Path(options["limits"]) if options["limits"] else None)
     loaded = load_model(model)
     predictor = Predictor(loaded, **{name: options[name] for name in names})
     jobs = find_jobs(source, output, loaded.spec)
@@ -69,6 +71,7 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
             options=options,
             overwrite=options["overwrite"],
             part=part,
+            limits=limits,
             progress=advance,
         )
     page = None if result.interrupted else _write_page(output)

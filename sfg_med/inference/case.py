@@ -21,6 +21,7 @@ from sfg_med.inference.inputs import Job, output_files
 from sfg_med.inference.manifest import Record, now
 from sfg_med.inference.measures import measure
 from sfg_med.inference.passes import Passes
+from sfg_med.inference.plausible import Limits
 from sfg_med.inference.prediction import Prediction
 from sfg_med.inference.predictor import Predictor, Prepared
 from sfg_med.spec import ImageTask
@@ -58,10 +59,11 @@ class CaseWork:
         predictor: the loaded model.
         job: the case.
         output: the output folder.
+        limits: of plausible measures, for the flags.
     """
 
-    def __init__(self, predictor: Predictor, job: Job, output: Path) -> None:
-        self.predictor, self.job, self.output = predictor, job, output
+    def __init__(self, predictor: Predictor, job: Job, output: Path, limits: Limits | None = None) -> None:
+        self.predictor, self.job, self.output, self.limits = predictor, job, output, limits
         self.record = new_record(job, predictor)
         self._seconds = 0.0
         self._volume: Volume | None = None
@@ -121,11 +123,13 @@ class CaseWork:
         for key, array in _arrays(self.predictor, prediction).items():
             written[key] = array
             write_volume(self.output / files[key], array, volume, array.dtype, f"sfg_med {key}, not for clinical use")
-        self.record["measures"], self.record["flags"] = measure(self.predictor.spec, written, volume)
+        self.record["measures"], self.record["flags"] = measure(self.predictor.spec, written, volume, self.limits)
         self.record["files"] = files
 
 
-def finished_record(predictor: Predictor, job: Job, output: Path, former: Record | None) -> Record | None:
+def finished_record(
+    predictor: Predictor, job: Job, output: Path, former: Record | None, limits: Limits | None = None
+) -> Record | None:
     """Record of a case whose files are all there already, or None if it has to be predicted.
 
     Files have their final names only when they are whole, so that their existence is enough. If the manifest
@@ -139,7 +143,8 @@ def finished_record(predictor: Predictor, job: Job, output: Path, former: Record
     record = new_record(job, predictor)
     try:
         written = {key: read_volume(output / file, blank_ok=True).array for key, file in files.items()}
-        record["measures"], record["flags"] = measure(predictor.spec, written, read_volume(job.source))
+        source = read_volume(job.source)
+        record["measures"], record["flags"] = measure(predictor.spec, written, source, limits)
     except SfgMedError:
         return None
     return {**record, "status": "done", "skipped": True, "files": files}

@@ -20,6 +20,7 @@ from sfg_med.inference.inputs import Job
 from sfg_med.inference.manifest import Manifest, Record
 from sfg_med.inference.measures import measure_columns
 from sfg_med.inference.overlap import do_jobs
+from sfg_med.inference.plausible import Limits, limits_to_dict
 from sfg_med.inference.predictor import Predictor
 
 
@@ -59,6 +60,7 @@ def run_cases(
     options: dict[str, Any],
     overwrite: bool = False,
     part: tuple[int, int] = (0, 1),
+    limits: Limits | None = None,
     progress: Callable[[Record], None] = lambda record: None,
 ) -> RunResult:
     """Predict every case of a part.
@@ -70,6 +72,7 @@ def run_cases(
         options: options of the call, for the manifest.
         overwrite: predict again what is finished.
         part: index (from 0) and number of parts; a part takes every N-th case.
+        limits: of plausible measures, for the flags; the manifest keeps them.
         progress: called after each case.
 
     Raises:
@@ -77,7 +80,7 @@ def run_cases(
     """
     index, count = part
     own = jobs[index::count]
-    manifest = _open_manifest(predictor, output, options, part)
+    manifest = _open_manifest(predictor, output, options, part, limits)
     if not overwrite:
         _check_same_model(predictor, own, manifest, output)
     result = RunResult()
@@ -88,15 +91,17 @@ def run_cases(
         progress(record)
 
     def start(job: Job) -> CaseWork | Record:
-        former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case))
-        return former or CaseWork(predictor, job, output)
+        former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case), limits)
+        return former or CaseWork(predictor, job, output, limits)
 
     result.interrupted = do_jobs(own, start, keep, on_cpu=predictor.device.type == "cpu")
     manifest.save(last=True)
     return result
 
 
-def _open_manifest(predictor: Predictor, output: Path, options: dict[str, Any], part: tuple[int, int]) -> Manifest:
+def _open_manifest(
+    predictor: Predictor, output: Path, options: dict[str, Any], part: tuple[int, int], limits: Limits | None
+) -> Manifest:
     header = {
         "versions": versions(),
         "device": {
@@ -112,6 +117,7 @@ def _open_manifest(predictor: Predictor, output: Path, options: dict[str, Any], 
             "sha256": predictor.model.sha256,
             "spec": predictor.spec.to_dict(),
         },
+        "limits": limits_to_dict(limits or {}),
     }
     try:
         output.mkdir(parents=True, exist_ok=True)

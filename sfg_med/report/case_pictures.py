@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,35 @@ from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.metrics import reference_in_unit
 from sfg_med.report.case_files import Predictions
 from sfg_med.report.evaluation import check_same_grid
+from sfg_med.report.organ_charts import Histogram, histogram
 from sfg_med.report.pictures import Outline, Panel, Window, colour_stops, outlines, slice_uri
 from sfg_med.report.planes import PLANES, Plane, obliquity_degrees, organ_slices, to_ras
 from sfg_med.report.references import MASK, Case, labels_of_model
 from sfg_med.spec import ImageTask, LabelTask
 
 Array = NDArray[Any]
-SOFT_TISSUE = Window(-160, 240, "W 400 L 40", "HU")
-BONE = Window(-450, 1050, "W 1500 L 300", "HU")
+CT_WINDOWS = {
+    "soft tissue": Window(-160, 240, "W 400 L 40", "HU"),
+    "bone": Window(-450, 1050, "W 1500 L 300", "HU"),
+    "wide": Window(-1000, 2000, "W 3000 L 500", "HU"),
+}
 ERROR_HU = 300.0
 STD_HU = 150.0
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A volume to show: RAS voxels, how to show them, and label maps to outline on top of them."""
+    """A volume to show: RAS voxels, how to show them, and label maps to outline on top of them.
+
+    ``choice`` names the CT window that the reader chooses it by; layers without one are always shown.
+    """
 
     title: str
     voxels: Array
     window: Window
     labels: Array | None = None
     reference_labels: Array | None = None
+    choice: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,15 +57,20 @@ class Row:
     window: Window
     stops: tuple[str, ...] = ()
     dashed: bool = False
+    choice: str = ""
 
 
 @dataclass(frozen=True)
 class CasePictures:
-    """Pictures of a case, and remarks that the reader must know to trust them."""
+    """Pictures of a case, and remarks that the reader must know to trust them.
+
+    ``histograms`` holds for each organ that was found the values of the first synthetic image in it.
+    """
 
     rows: tuple[Row, ...]
     organs: tuple[str, ...]
     remarks: tuple[str, ...]
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
     @property
     def frame_mm(self) -> float:
@@ -88,6 +101,10 @@ class _Case:
         check_same_grid(volume, self.grid)
         return self._ras(volume)
 
+    def referenced_labels(self, task: LabelTask) -> Array | None:
+        truth = self.referenced(task.name)
+        return None if truth is None or not self.reference else labels_of_model(task, self.reference, truth)
+
     def _ras(self, volume: Volume) -> Array:
         return to_ras(volume.array, self.grid.affine)[0]
 
@@ -116,7 +133,27 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
     if "no_orientation" in opened.grid.notes:
         opened.remarks.append("The file does not say how the patient lies: R, L, A, P, S and I are guesses.")
     rows = tuple(_row(layer, index, spacing, values) for layer in layers)
-    return CasePictures(rows, tuple(task.labels) if task else (), tuple(opened.remarks))
+    found = _histograms(opened, task, labels) if task and labels is not None else {}
+    return CasePictures(rows, tuple(task.labels) if task else (), tuple(opened.remarks), found)
+
+
+def _histograms(case: _Case, task: LabelTask, labels: Array) -> dict[str, Histogram]:
+    """Values of the first image in each organ, beside those of the reference image in the reference organ."""
+    if not case.predictions.spec.image_tasks:
+        return {}
+    image_task = case.predictions.spec.image_tasks[0]
+    image, truth = case.predicted(image_task.name), case.referenced(image_task.name)
+    if image is None:
+        return {}
+    truth = None if truth is None else reference_in_unit(image_task, truth)
+    true_labels = case.referenced_labels(task)
+    places = labels if true_labels is None else true_labels
+    found = {}
+    for organ, value in task.labels.items():
+        chart = histogram(image[labels == value], None if truth is None else truth[places == value])
+        if chart is not None:
+            found[organ] = chart
+    return found
 
 
 def _open(predictions: Predictions, case: str, reference: Case | None) -> _Case:
@@ -134,9 +171,7 @@ def _open(predictions: Predictions, case: str, reference: Case | None) -> _Case:
 
 
 def _layers(case: _Case, task: LabelTask | None, labels: Array | None) -> Iterator[Layer]:
-    truth = case.referenced(task.name) if task else None
-    if task and truth is not None and case.reference:
-        truth = labels_of_model(task, case.reference, truth)
+    truth = case.referenced_labels(task) if task else None
     if case.has_input:
         name = case.predictions.spec.input_name.upper()
         voxels = to_ras(case.grid.array, case.grid.affine)[0]
@@ -159,15 +194,15 @@ def _image_layers(case: _Case, task: ImageTask, labels: Array | None) -> Iterato
     if image is None:
         return
     in_hu = task.unit.upper() == "HU"
-    windows = (SOFT_TISSUE, BONE) if in_hu else (_range(image, task),)
+    windows = CT_WINDOWS if in_hu else {"": _range(image, task)}
     name = "Synthetic CT" if in_hu else f"Synthetic {task.name}"
-    for window in windows:
-        yield Layer(name, image, window, labels)
+    for choice, window in windows.items():
+        yield Layer(name, image, window, labels, choice=choice)
     truth = case.referenced(task.name)
     if truth is not None:
         truth = reference_in_unit(task, truth)
-        for window in windows:
-            yield Layer(f"Reference {'CT' if in_hu else task.name}", truth, window)
+        for choice, window in windows.items():
+            yield Layer(f"Reference {'CT' if in_hu else task.name}", truth, window, choice=choice)
         error = image.astype(np.float32) - truth
         mask = case.referenced(MASK)
         error = error if mask is None else np.where(mask > 0, error, np.nan)
@@ -195,7 +230,7 @@ def _row(layer: Layer, index: tuple[int, int, int], spacing: tuple[float, float,
     panels = tuple(_panel(layer, plane, index, spacing, values) for plane in PLANES)
     stops = () if layer.window.colours == "gray" else tuple(colour_stops(layer.window.colours))
     dashed = layer.reference_labels is not None
-    return Row(layer.title, layer.window.name, panels, layer.window, stops, dashed)
+    return Row(layer.title, layer.window.name, panels, layer.window, stops, dashed, layer.choice)
 
 
 def _panel(
