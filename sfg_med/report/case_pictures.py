@@ -6,20 +6,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.metrics import reference_in_unit
 from sfg_med.report.case_files import Predictions
-from sfg_med.report.evaluation import check_same_grid
+from sfg_med.report.case_volumes import CaseVolumes, open_volumes
 from sfg_med.report.organ_charts import Histogram, histogram
 from sfg_med.report.pictures import Outline, Panel, Window, colour_stops, outlines, slice_uri
 from sfg_med.report.planes import PLANES, Plane, obliquity_degrees, organ_slices, to_ras
-from sfg_med.report.references import MASK, Case, labels_of_model
+from sfg_med.report.references import MASK, Case
 from sfg_med.spec import ImageTask, LabelTask
 
 Array = NDArray[Any]
@@ -78,37 +76,6 @@ class CasePictures:
         return max(panel.width_mm for row in self.rows for panel in row.panels)
 
 
-@dataclass
-class _Case:
-    """Volumes of one case in RAS, read once."""
-
-    predictions: Predictions
-    name: str
-    reference: Case | None
-    grid: Volume
-    has_input: bool
-    remarks: list[str]
-
-    def predicted(self, key: str) -> Array | None:
-        path = self.predictions.file(self.name, key)
-        return None if path is None else self._ras(read_volume(path, role=key, blank_ok=True))
-
-    def referenced(self, role: str) -> Array | None:
-        path = self.reference.files.get(role) if self.reference else None
-        if path is None:
-            return None
-        volume = read_volume(path, role=f"reference {role}", blank_ok=True)
-        check_same_grid(volume, self.grid)
-        return self._ras(volume)
-
-    def referenced_labels(self, task: LabelTask) -> Array | None:
-        truth = self.referenced(task.name)
-        return None if truth is None or not self.reference else labels_of_model(task, self.reference, truth)
-
-    def _ras(self, volume: Volume) -> Array:
-        return to_ras(volume.array, self.grid.affine)[0]
-
-
 def draw_case(predictions: Predictions, case: str, reference: Case | None = None) -> CasePictures:
     """Draw one case from its files.
 
@@ -120,7 +87,7 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
     Raises:
         SfgMedError: if a file cannot be read or lies on another grid.
     """
-    opened = _open(predictions, case, reference)
+    opened = open_volumes(predictions, case, reference)
     task = predictions.spec.label_tasks[0] if predictions.spec.label_tasks else None
     labels = opened.predicted(task.name) if task else None
     layers = list(_layers(opened, task, labels))
@@ -137,7 +104,7 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
     return CasePictures(rows, tuple(task.labels) if task else (), tuple(opened.remarks), found)
 
 
-def _histograms(case: _Case, task: LabelTask, labels: Array) -> dict[str, Histogram]:
+def _histograms(case: CaseVolumes, task: LabelTask, labels: Array) -> dict[str, Histogram]:
     """Values of the first image in each organ, beside those of the reference image in the reference organ."""
     if not case.predictions.spec.image_tasks:
         return {}
@@ -156,25 +123,11 @@ def _histograms(case: _Case, task: LabelTask, labels: Array) -> dict[str, Histog
     return found
 
 
-def _open(predictions: Predictions, case: str, reference: Case | None) -> _Case:
-    """Find the image that defines the grid: the input where it still is, else a prediction."""
-    source = predictions.records.get(case, {}).get("input")
-    path = Path(source) if source and Path(source).is_file() else None
-    if path is None and reference is not None:
-        path = reference.files.get(predictions.spec.input_name)
-    if path is not None:
-        return _Case(predictions, case, reference, read_volume(path), True, [])
-    first = next((f for t in predictions.spec.tasks if (f := predictions.file(case, t.name))), None)
-    remark = f"The input is not at {source} any more: it is not shown."
-    grid = read_volume(first or Path(case), role="prediction", blank_ok=True)
-    return _Case(predictions, case, reference, grid, False, [remark])
-
-
-def _layers(case: _Case, task: LabelTask | None, labels: Array | None) -> Iterator[Layer]:
+def _layers(case: CaseVolumes, task: LabelTask | None, labels: Array | None) -> Iterator[Layer]:
     truth = case.referenced_labels(task) if task else None
     if case.has_input:
         name = case.predictions.spec.input_name.upper()
-        voxels = to_ras(case.grid.array, case.grid.affine)[0]
+        voxels = case.voxels
         low, high = np.percentile(voxels, [1, 99.5])
         window = Window(float(low), float(high), f"{low:.0f} to {high:.0f}")
         yield Layer(name, voxels, window)
@@ -189,7 +142,7 @@ def _layers(case: _Case, task: LabelTask | None, labels: Array | None) -> Iterat
             yield Layer("Uncertainty of organs", entropy, Window(0, top, "entropy", "nats", "magma"), labels)
 
 
-def _image_layers(case: _Case, task: ImageTask, labels: Array | None) -> Iterator[Layer]:
+def _image_layers(case: CaseVolumes, task: ImageTask, labels: Array | None) -> Iterator[Layer]:
     image = case.predicted(task.name)
     if image is None:
         return

@@ -38,6 +38,7 @@ class TableRow:
     kinds: tuple[str, ...]
     flags: tuple[str, ...]
     cells: tuple[Cell, ...]
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Cohort:
             cells.append(_cell(measures.get(f"volume_ml_{organ}"), 1, "; ".join(marks)))
         cells.append(_cell(record.get("seconds")))
         kinds = tuple(dict.fromkeys(flag_kind(flag) for flag in flags))
-        return TableRow(case, str(record["status"]), kinds, tuple(map(flag_words, flags)), tuple(cells))
+        words = tuple(map(flag_words, flags))
+        return TableRow(case, str(record["status"]), kinds, words, tuple(cells), str(record.get("error") or ""))
 
 
 def _cell(value: float | None, digits: int = 1, flag: str = "") -> Cell:

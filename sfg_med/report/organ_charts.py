@@ -90,17 +90,18 @@ def cohort_svg(values: Sequence[float], own: float, limit: Limit | None, name: s
         counts = np.histogram(found, np.linspace(low, high, BINS + 1))[0]
         parts.append(f'<path class="bars" d="{_steps(counts / max(1, counts.max()))}"/>')
     parts.append(f'<path class="own" d="M{x(own):.1f} 4V{BASE}"/>')
+    parts.append(f'<text x="{WIDTH / 2}" y="58" text-anchor="middle">{rank_words(found, own)}</text>')
     label = f"{name}: {own:.1f} {unit}, among {len(found)} cases from {found.min():.1f} to {found.max():.1f} {unit}"
     return _svg(label, parts, f"{low:g}", f"{high:g} {unit}")
 
 
 def rank_words(values: Sequence[float], own: float) -> str:
-    """``smaller than 12 of 299 others``, so that the chart need not be read by eye."""
+    """``12 of 299 others larger``, so that the chart need not be read by eye."""
     found = [v for v in values if np.isfinite(v)]
     if len(found) < 2:
         return "the only case"
     larger = sum(v > own for v in found)
-    return f"{larger} of {len(found) - 1} others are larger"
+    return f"{larger} of {len(found) - 1} others larger"
 
 
 def _steps(heights: Array) -> str:

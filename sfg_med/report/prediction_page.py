@@ -21,7 +21,7 @@ from sfg_med.report.case_pictures import CT_WINDOWS, CasePictures, draw_case
 from sfg_med.report.cohort import Cohort
 from sfg_med.report.flags import flag_words
 from sfg_med.report.html import number, render
-from sfg_med.report.organ_charts import cohort_svg, histogram_svg, rank_words
+from sfg_med.report.organ_charts import cohort_svg, histogram_svg
 from sfg_med.report.pictures import ORGAN_COLOURS
 from sfg_med.report.references import Case, References, open_references
 from sfg_med.spec import ModelSpec
@@ -39,7 +39,6 @@ class OrganRow:
     colour: str
     cells: tuple[str, ...]
     cohort: Markup | None = None
-    rank: str = ""
     histogram: Markup | None = None
     outside: tuple[str, ...] = ()
 
@@ -97,7 +96,6 @@ def write_qc_page(
         simulated=_is_simulated(predictions, references),
         reference=reference_dir,
         cohort=cohort,
-        failed=[record for record in records if record["status"] != "done"],
         flagged=sum(bool(record.get("flags")) for record in records),
         headings=_headings(spec, bool(scores)),
         windows=CT_WINDOWS,
@@ -191,11 +189,11 @@ def _organ_rows(
         if cohort.scores:
             cells += [number(score.get(pairs["dice"][i]), 3), number(score.get(pairs["hd95"][i]), 1)]
         name, volume, all_volumes = organ.replace("_", " "), measures.get(groups[0][i]), cohort.volumes(organ)
-        chart, rank = None, ""
+        chart = None
         if volume is not None:
             limit = cohort.limits.get("volume_ml", {}).get(organ)
-            chart, rank = cohort_svg(all_volumes, volume, limit, f"Volume of {name}"), rank_words(all_volumes, volume)
+            chart = cohort_svg(all_volumes, volume, limit, f"Volume of {name}")
         counts = pictures.histograms.get(organ) if pictures else None
         drawn = histogram_svg(counts, spec.image_tasks[0].unit, name, colour) if counts else None
-        rows.append(OrganRow(name, colour, tuple(cells), chart, rank, drawn, cohort.remarks(organ, measures)))
+        rows.append(OrganRow(name, colour, tuple(cells), chart, drawn, cohort.remarks(organ, measures)))
     return tuple(rows)
