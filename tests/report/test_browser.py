@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sfg_med.report import prediction_page, viewer
+from sfg_med.report.case_files import open_predictions
 from sfg_med.report.prediction_page import write_qc_page
 from sfg_med.report.viewer import LIBRARY, write_viewer
 from tests.report.browser import Opened, chromium
@@ -116,15 +117,12 @@ def test_words_stand_out_from_the_paper(browser, predicted, scheme) -> None:
 
 
 def test_three_hundred_cases_open_within_seconds(browser, predicted, monkeypatch) -> None:
-    drawn: dict[str, object] = {}
-    draw = prediction_page.draw_case
-    monkeypatch.setattr(
-        prediction_page, "draw_case", lambda p, case, truth: drawn.setdefault("x", draw(p, "case1", None))
-    )
     path = predicted / "out" / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["cases"] = [{**manifest["cases"][0], "case": f"man{i}", "flags": []} for i in range(300)]
     path.write_text(json.dumps(manifest))
+    pictures = prediction_page.draw_case(open_predictions(predicted / "out"), "man0", None)
+    monkeypatch.setattr(prediction_page, "draw_case", lambda *_: pictures)
     page = browser.new_page()
     target = write_qc_page(predicted / "out")
     start = time.perf_counter()
