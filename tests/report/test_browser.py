@@ -46,9 +46,9 @@ def test_sorts_filters_and_opens_without_a_complaint(opened) -> None:
     assert _shown(page) == ["case1", "case<2>", "broken"]
     assert page.locator("#content h2").inner_text().startswith("case1")
     page.get_by_role("button", name="case", exact=True).click()
-    assert _shown(page) == ["broken", "case1", "case<2>"]
+    assert _shown(page) == ["broken", "case<2>", "case1"], "signs come before digits"
     page.get_by_role("button", name="case", exact=True).click()
-    assert _shown(page) == ["case<2>", "case1", "broken"]
+    assert _shown(page) == ["case1", "case<2>", "broken"]
     page.get_by_role("button", name="prostate (ml)").click()
     assert _shown(page)[-1] == "broken", "a case without a number comes last"
     page.fill("#search", "EDGE bladder")
