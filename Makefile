@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 
-.PHONY: demo test fast check environment
+.PHONY: demo test fast check environment browser
 demo: $(READY)
 	$(BIN)/sfg-med demo --out demo
 
@@ -21,6 +21,11 @@ check: $(READY)
 	$(BIN)/mypy
 
 environment: $(READY)
+
+# For the tests of pages, which skip without it; not part of the environment, since it is large.
+browser: $(READY)
+	apt-get update && apt-get install --yes --no-install-recommends chromium
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
 
 # torch comes first and pinned: an open range would take a build with several GB of GPU libraries on a machine without one.
 $(READY): pyproject.toml constraints.txt

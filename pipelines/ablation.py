@@ -16,9 +16,9 @@ import typer
 from pipelines.command import run_command
 from pipelines.demonstration import TEST, score_test_men, sfg_med, write_splits
 from pipelines.demonstration_card import scores
+from sfg_med.config_dir import config_dir
 from sfg_med.data.atomic import write_text
 from sfg_med.errors import SfgMedError
-from sfg_med.training.runner import config_dir
 
 # Variant to keys of configs/randomised.yaml; "narrow" men are nearly alike.
 VARIANTS: dict[str, tuple[str, ...]] = {

@@ -96,8 +96,9 @@ def _peak_gib(
 
 
 def _loop(folder: Path, device_name: str, threads: int) -> Measures:
+    from sfg_med.config_dir import config_dir
     from sfg_med.data.simulation.dataset import simulate_dataset
-    from sfg_med.training.runner import config_dir, training_workflow
+    from sfg_med.training.runner import training_workflow
 
     device = _prepare(device_name, threads)
     simulate_dataset(folder / "dataset", 6, 0, spacing_mm=(3.0, 3.0, 3.0))

@@ -158,8 +158,9 @@ def _configuration(
     """Config files and overrides of all runs, checked before anything starts."""
     from monai.bundle import ConfigParser
 
+    from sfg_med.config_dir import config_dir
     from sfg_med.data.cases import Dataset
-    from sfg_med.training.runner import check_keys, config_dir, parse_overrides
+    from sfg_med.training.runner import check_keys, parse_overrides
 
     Dataset.of(dataset_dir)
     files = [config_dir() / "train.yaml", config_dir() / "compare.yaml", *overlays]

@@ -18,9 +18,9 @@ import typer
 
 from pipelines.command import run_command
 from pipelines.demonstration_card import write_card
+from sfg_med.config_dir import config_dir
 from sfg_med.data.atomic import write_json
 from sfg_med.errors import SfgMedError
-from sfg_med.training.runner import config_dir
 
 MODEL = "demonstration.safetensors"
 CONFIGS = ("randomised.yaml", "demonstration.yaml")

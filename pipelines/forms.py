@@ -120,8 +120,9 @@ def _measure(
     import torch
     from monai.data import list_data_collate
 
+    from sfg_med.config_dir import config_dir
     from sfg_med.sharing.convolution import SharingConv
-    from sfg_med.training.runner import config_dir, parse_overrides, training_workflow
+    from sfg_med.training.runner import parse_overrides, training_workflow
 
     torch.set_num_threads(threads)
     values = {"dataset_dir": str(dataset_dir), "run_dir": str(out.with_suffix("")), **parse_overrides(overrides)}

@@ -133,7 +133,8 @@ def run_study(
     from pipelines.learned_studies import read_outcomes, variants
     from pipelines.learned_study_page import write_study
     from pipelines.runs import Loop, Run, check_conditions, plan_runs
-    from sfg_med.training.runner import check_keys, config_dir, parse_overrides, train, training_workflow
+    from sfg_med.config_dir import config_dir
+    from sfg_med.training.runner import check_keys, parse_overrides, train, training_workflow
 
     files = [config_dir() / "train.yaml", *overlays]
     absent = next((path for path in files if not path.is_file()), None)

@@ -15,6 +15,7 @@ from skimage.filters import threshold_otsu
 
 from pipelines.real_volumes_cases import BODY, BONE, RealCase
 from sfg_med.data.volumes import Volume, read_volume
+from sfg_med.inference.plausible import limit_flags, read_limits
 from sfg_med.metrics import organ_dice, organ_hd95_mm
 from sfg_med.report.evaluation import check_same_grid
 from sfg_med.spec import ImageTask, ModelSpec
@@ -29,9 +30,6 @@ HEAD_ML = 10.0
 
 INSIDE_MM = 5.0
 """Soft tissue this far from air, bone and organs is judged apart: no half-filled voxels, no error of an outline."""
-
-PLAUSIBLE_ML = {"prostate": (10, 300), "bladder": (20, 1000), "rectum": (15, 300), **dict.fromkeys(HEADS, (20, 120))}
-"""Volumes that a man can have, set wide; a choice of ours, to point at results that need no reference to be wrong."""
 
 
 def score_case(case: RealCase, spec: ModelSpec, record: Mapping[str, Any], folder: Path) -> Scores:
@@ -174,14 +172,11 @@ def flags_of(case: RealCase, record: Mapping[str, Any]) -> list[str]:
 
     Only whole-pelvis images can be blamed for other organs than the prostate.
     """
-    judged = set(PLAUSIBLE_ML) if case.regions else {"prostate"}
-    flags = [f for f in record["flags"] if f.partition(":")[2] in judged or f.partition(":")[2] not in PLAUSIBLE_ML]
-    for organ in sorted(judged):
-        volume = record["measures"].get(f"volume_ml_{organ}")
-        low, high = PLAUSIBLE_ML[organ]
-        if volume and not low <= volume <= high:
-            flags.append(f"volume:{organ}")
-    return flags
+    volumes = {"volume_ml": read_limits()["volume_ml"]}
+    known = set(volumes["volume_ml"])
+    judged = known if case.regions else {"prostate"}
+    found = [*record["flags"], *limit_flags(record["measures"], volumes)]  # older manifests lack the latter
+    return [flag for flag in dict.fromkeys(found) if flag.partition(":")[2] not in known - judged]
 
 
 def is_plausible(flags: Sequence[str]) -> bool:

@@ -147,7 +147,8 @@ def _configuration(
     """Config files and overrides of all runs, checked before anything starts."""
     from monai.bundle import ConfigParser
 
-    from sfg_med.training.runner import check_keys, config_dir, parse_overrides
+    from sfg_med.config_dir import config_dir
+    from sfg_med.training.runner import check_keys, parse_overrides
 
     if not data.exists():
         raise SfgMedError(data, "a folder or tar of faces", "nothing there", "check --data")

@@ -24,6 +24,7 @@ from sfg_med.data.dicom_out.identity import Identity
 from sfg_med.data.dicom_out.results import dicom_files
 from sfg_med.inference.inputs import find_jobs
 from sfg_med.inference.manifest import Record
+from sfg_med.inference.plausible import read_limits
 from sfg_med.inference.predictor import Predictor
 from sfg_med.inference.run import RunResult, run_cases
 from sfg_med.model_file import load_model
@@ -58,6 +59,7 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
         "entropy_parts",
         "whole_image",
     )
+    limits = read_limits(Path(options["limits"]) if options["limits"] else None)
     loaded = load_model(model)
     predictor = Predictor(loaded, **{name: options[name] for name in names})
     if options["dicom"]:
@@ -74,6 +76,7 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
             overwrite=options["overwrite"],
             part=part,
             dicom=Identity.from_environment(remove=options["deidentify"]) if options["dicom"] else None,
+            limits=limits,
             progress=advance,
         )
     page = None if result.interrupted else _write_page(output)

@@ -25,6 +25,9 @@ _GROUPS = typer.Option(
     help="Groups of one pass: argmax (likeliest), mean (all, by probability), draw (one draw); model: its own rule."
 )
 _WHOLE = typer.Option("--whole-image", help="Compute air, too, not only the box around the patient.")
+_LIMITS = typer.Option(
+    help="YAML file of plausible volumes, HU and uncertainties of organs, for the flags. Default: the shipped one."
+)
 _PARTS = typer.Option("--entropy-parts", help="With --samples: also write both parts of the entropy.")
 _SERIES = typer.Option(help="Of DICOM, only series whose description is like this, such as 't2*tra'.")
 _DICOM = typer.Option("--dicom", help="Of DICOM series, also write a CT series, RTSTRUCT and DICOM-SEG (x_dicom/).")
@@ -54,6 +57,7 @@ def command(
     overlap: Annotated[float, typer.Option(min=0.0, max=0.95, help="Part that sliding windows share.")] = 0.5,
     sw_batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
+    limits: Annotated[Path | None, _LIMITS] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict finished cases again.")] = False,
     num_parts: Annotated[int, typer.Option(min=1, help="Share the cases among this many processes.")] = 1,
     part_id: Annotated[int, typer.Option(min=0, help="Which part this process takes, from 0.")] = 0,

@@ -18,6 +18,7 @@ def command(
         Path | None,
         typer.Option("--reference", "-r", help="Dataset folder: true image, error map, true organs."),
     ] = None,
+    viewer: Annotated[str | None, typer.Option(help="Also write a viewer of this case, as sfg-med view does.")] = None,
 ) -> None:
     """Write qc.html into a prediction folder, or report.html into the folder of a training run.
 
@@ -31,9 +32,14 @@ def command(
         from sfg_med.report.prediction_page import write_qc_page
 
         typer.echo(write_qc_page(folder, metrics, reference))
+        if viewer:
+            from sfg_med.report.viewer import write_viewer
+
+            typer.echo(write_viewer(folder, viewer, reference))
     elif (folder / HISTORY).is_file():
-        if metrics or reference:
-            raise SfgMedError(folder, "predictions for --metrics or --reference", "a run", "leave them out")
+        if metrics or reference or viewer:
+            expected = "predictions for --metrics, --reference or --viewer"
+            raise SfgMedError(folder, expected, "a run", "leave them out")
         from sfg_med.report.run_page import write_run_page
 
         typer.echo(write_run_page(folder))

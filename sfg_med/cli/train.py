@@ -31,8 +31,9 @@ def command(
 
     import torch
 
+    from sfg_med.config_dir import config_dir
     from sfg_med.report.run_page import write_run_page
-    from sfg_med.training.runner import config_dir, parse_overrides, train, training_workflow
+    from sfg_med.training.runner import parse_overrides, train, training_workflow
     from sfg_med.training.stopping import RunStopped
 
     warnings.filterwarnings("ignore", message=".*is resolved to an importable callable.*")

@@ -30,6 +30,7 @@ from sfg_med.inference.inputs import Job, output_files
 from sfg_med.inference.manifest import Record, now
 from sfg_med.inference.measures import measure
 from sfg_med.inference.passes import Passes
+from sfg_med.inference.plausible import Limits
 from sfg_med.inference.prediction import Prediction
 from sfg_med.inference.predictor import Predictor, Prepared
 from sfg_med.spec import ImageTask
@@ -68,10 +69,14 @@ class CaseWork:
         job: the case.
         output: the output folder.
         dicom: write DICOM as well, with or without identity; None for NIfTI only.
+        limits: of plausible measures, for the flags.
     """
 
-    def __init__(self, predictor: Predictor, job: Job, output: Path, dicom: Identity | None = None) -> None:
-        self.predictor, self.job, self.output, self.dicom = predictor, job, output, dicom
+    def __init__(
+        self, predictor: Predictor, job: Job, output: Path, dicom: Identity | None = None, limits: Limits | None = None
+    ) -> None:
+        self.predictor, self.job, self.output = predictor, job, output
+        self.dicom, self.limits = dicom, limits
         self.record = new_record(job, predictor)
         self._seconds = 0.0
         self._volume: Volume | None = None
@@ -135,7 +140,7 @@ class CaseWork:
         for key, array in _arrays(self.predictor, prediction).items():
             written[key] = array
             write_volume(self.output / files[key], array, volume, array.dtype, f"sfg_med {key}, not for clinical use")
-        self.record["measures"], self.record["flags"] = measure(self.predictor.spec, written, volume)
+        self.record["measures"], self.record["flags"] = measure(self.predictor.spec, written, volume, self.limits)
         if self.dicom and self.job.series:
             spec, model = self.predictor.spec, self.predictor.model.sha256
             write_results(folder, self.job.series, spec, written, self.dicom, model)
@@ -144,7 +149,12 @@ class CaseWork:
 
 
 def finished_record(
-    predictor: Predictor, job: Job, output: Path, former: Record | None, dicom: Identity | None = None
+    predictor: Predictor,
+    job: Job,
+    output: Path,
+    former: Record | None,
+    dicom: Identity | None = None,
+    limits: Limits | None = None,
 ) -> Record | None:
     """Record of a case whose files are all there already, or None if it has to be predicted.
 
@@ -162,7 +172,8 @@ def finished_record(
     record = new_record(job, predictor)
     try:
         written = {key: read_volume(output / file, blank_ok=True).array for key, file in files.items()}
-        record["measures"], record["flags"] = measure(predictor.spec, written, _read(job, predictor))
+        source = _read(job, predictor)
+        record["measures"], record["flags"] = measure(predictor.spec, written, source, limits)
     except SfgMedError:
         return None
     return {**record, "status": "done", "skipped": True, "files": files | more}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sfg_med.data.volumes import Volume
+from sfg_med.inference.plausible import Limits, limit_flags
 from sfg_med.spec import ImageTask, ModelSpec
 
 # Parts beside the largest one below this share of an organ are specks, not a finding.
@@ -28,19 +29,25 @@ def measure_columns(spec: ModelSpec) -> list[str]:
     return volumes + [f"{prefix}_{organ}" for prefix in _mean_prefixes(spec).values() for organ in organs]
 
 
-def measure(spec: ModelSpec, volumes: dict[str, Array], grid: Volume) -> tuple[Measures, list[str]]:
+def measure(
+    spec: ModelSpec, volumes: dict[str, Array], grid: Volume, limits: Limits | None = None
+) -> tuple[Measures, list[str]]:
     """Measure a case.
 
     Args:
         spec: the model.
-        volumes: task name to (X, Y, Z) values as they are in the files.
+        volumes: output key to (X, Y, Z) values as they are in the files; uncertainties (``ct_std``,
+            ``seg_entropy``) are measured where they are given.
         grid: the input, for its voxel size and notes.
+        limits: of plausible measures; none by default.
 
     Returns:
-        Measures by column name, without means over empty organs; and the flags.
+        Measures by column name, without means over empty organs; and the flags. Uncertainties are means over the
+        organ, in columns such as ``std_hu_bladder`` (HU) and ``entropy_bladder`` (nats).
     """
     measures: Measures = {}
     flags = list(grid.notes)
+    prefixes = {**_mean_prefixes(spec), **_uncertainty_prefixes(spec, volumes)}
     for task in spec.label_tasks:
         boxes = ndimage.find_objects(volumes[task.name], max_label=max(task.labels.values()))
         for organ, value in task.labels.items():
@@ -52,17 +59,25 @@ def measure(spec: ModelSpec, volumes: dict[str, Array], grid: Volume) -> tuple[M
                 flags.append(f"empty:{organ}")
                 continue
             flags += _shape_flags(organ, inside, box, grid.array.shape)
-            for name, prefix in _mean_prefixes(spec).items():
+            for name, prefix in prefixes.items():
                 measures[f"{prefix}_{organ}"] = round(float(volumes[name][box][inside].mean(dtype=np.float64)), 3)
     for image in spec.image_tasks:
         flags += _range_flags(image, volumes[image.name])
-    return measures, flags
+    return measures, flags + limit_flags(measures, limits or {})
 
 
-def _mean_prefixes(spec: ModelSpec) -> dict[str, str]:
+def _mean_prefixes(spec: ModelSpec, kind: str = "mean") -> dict[str, str]:
     """Image task to the start of its columns: ``mean_hu``; after the first task with the task's name."""
     units = {task.name: re.sub(r"[^a-z0-9]+", "", task.unit.lower()) or "value" for task in spec.image_tasks}
-    return {name: f"{name}_mean_{unit}" if i else f"mean_{unit}" for i, (name, unit) in enumerate(units.items())}
+    return {name: f"{name}_{kind}_{unit}" if i else f"{kind}_{unit}" for i, (name, unit) in enumerate(units.items())}
+
+
+def _uncertainty_prefixes(spec: ModelSpec, volumes: dict[str, Array]) -> dict[str, str]:
+    """Key of an uncertainty to the start of its columns: ``std_hu``, ``entropy``."""
+    keys = {f"{name}_std": prefix for name, prefix in _mean_prefixes(spec, "std").items()}
+    for i, task in enumerate(spec.label_tasks):
+        keys[f"{task.name}_entropy"] = f"{task.name}_entropy" if i else "entropy"
+    return {key: prefix for key, prefix in keys.items() if key in volumes}
 
 
 def _shape_flags(organ: str, inside: Array, box: tuple[slice, ...], shape: tuple[int, ...]) -> list[str]:

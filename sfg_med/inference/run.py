@@ -21,6 +21,7 @@ from sfg_med.inference.inputs import Job
 from sfg_med.inference.manifest import Manifest, Record
 from sfg_med.inference.measures import measure_columns
 from sfg_med.inference.overlap import do_jobs
+from sfg_med.inference.plausible import Limits, limits_to_dict
 from sfg_med.inference.predictor import Predictor
 
 
@@ -61,6 +62,7 @@ def run_cases(
     overwrite: bool = False,
     part: tuple[int, int] = (0, 1),
     dicom: Identity | None = None,
+    limits: Limits | None = None,
     progress: Callable[[Record], None] = lambda record: None,
 ) -> RunResult:
     """Predict every case of a part.
@@ -73,6 +75,7 @@ def run_cases(
         overwrite: predict again what is finished.
         part: index (from 0) and number of parts; a part takes every N-th case.
         dicom: write DICOM as well, with or without identity; None for NIfTI only.
+        limits: of plausible measures, for the flags; the manifest keeps them.
         progress: called after each case.
 
     Raises:
@@ -80,7 +83,7 @@ def run_cases(
     """
     index, count = part
     own = jobs[index::count]
-    manifest = _open_manifest(predictor, output, options, part)
+    manifest = _open_manifest(predictor, output, options, part, limits)
     if not overwrite:
         _check_same_model(predictor, own, manifest, output)
     result = RunResult()
@@ -91,15 +94,18 @@ def run_cases(
         progress(record)
 
     def start(job: Job) -> CaseWork | Record:
-        former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case), dicom)
-        return former or CaseWork(predictor, job, output, dicom)
+        former = manifest.get(job.case)
+        finished = None if overwrite else finished_record(predictor, job, output, former, dicom, limits)
+        return finished or CaseWork(predictor, job, output, dicom, limits)
 
     result.interrupted = do_jobs(own, start, keep, on_cpu=predictor.device.type == "cpu")
     manifest.save(last=True)
     return result
 
 
-def _open_manifest(predictor: Predictor, output: Path, options: dict[str, Any], part: tuple[int, int]) -> Manifest:
+def _open_manifest(
+    predictor: Predictor, output: Path, options: dict[str, Any], part: tuple[int, int], limits: Limits | None
+) -> Manifest:
     header = {
         "versions": versions(),
         "device": {
@@ -115,6 +121,7 @@ def _open_manifest(predictor: Predictor, output: Path, options: dict[str, Any], 
             "sha256": predictor.model.sha256,
             "spec": predictor.spec.to_dict(),
         },
+        "limits": limits_to_dict(limits or {}),
     }
     try:
         output.mkdir(parents=True, exist_ok=True)

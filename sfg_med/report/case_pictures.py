@@ -4,39 +4,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.metrics import reference_in_unit
 from sfg_med.report.case_files import Predictions
-from sfg_med.report.evaluation import check_same_grid
+from sfg_med.report.case_volumes import CaseVolumes, open_volumes
+from sfg_med.report.organ_charts import Histogram, histogram
 from sfg_med.report.pictures import Outline, Panel, Window, colour_stops, outlines, slice_uri
 from sfg_med.report.planes import PLANES, Plane, obliquity_degrees, organ_slices, to_ras
-from sfg_med.report.references import MASK, Case, labels_of_model
+from sfg_med.report.references import MASK, Case
 from sfg_med.spec import ImageTask, LabelTask
 
 Array = NDArray[Any]
-SOFT_TISSUE = Window(-160, 240, "W 400 L 40", "HU")
-BONE = Window(-450, 1050, "W 1500 L 300", "HU")
+CT_WINDOWS = {
+    "soft tissue": Window(-160, 240, "W 400 L 40", "HU"),
+    "bone": Window(-450, 1050, "W 1500 L 300", "HU"),
+    "wide": Window(-1000, 2000, "W 3000 L 500", "HU"),
+}
 ERROR_HU = 300.0
 STD_HU = 150.0
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A volume to show: RAS voxels, how to show them, and label maps to outline on top of them."""
+    """A volume to show: RAS voxels, how to show them, and label maps to outline on top of them.
+
+    ``choice`` names the CT window that the reader chooses it by; layers without one are always shown.
+    """
 
     title: str
     voxels: Array
     window: Window
     labels: Array | None = None
     reference_labels: Array | None = None
+    choice: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,47 +55,25 @@ class Row:
     window: Window
     stops: tuple[str, ...] = ()
     dashed: bool = False
+    choice: str = ""
 
 
 @dataclass(frozen=True)
 class CasePictures:
-    """Pictures of a case, and remarks that the reader must know to trust them."""
+    """Pictures of a case, and remarks that the reader must know to trust them.
+
+    ``histograms`` holds for each organ that was found the values of the first synthetic image in it.
+    """
 
     rows: tuple[Row, ...]
     organs: tuple[str, ...]
     remarks: tuple[str, ...]
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
     @property
     def frame_mm(self) -> float:
         """Width of the widest picture."""
         return max(panel.width_mm for row in self.rows for panel in row.panels)
-
-
-@dataclass
-class _Case:
-    """Volumes of one case in RAS, read once."""
-
-    predictions: Predictions
-    name: str
-    reference: Case | None
-    grid: Volume
-    has_input: bool
-    remarks: list[str]
-
-    def predicted(self, key: str) -> Array | None:
-        path = self.predictions.file(self.name, key)
-        return None if path is None else self._ras(read_volume(path, role=key, blank_ok=True))
-
-    def referenced(self, role: str) -> Array | None:
-        path = self.reference.files.get(role) if self.reference else None
-        if path is None:
-            return None
-        volume = read_volume(path, role=f"reference {role}", blank_ok=True)
-        check_same_grid(volume, self.grid)
-        return self._ras(volume)
-
-    def _ras(self, volume: Volume) -> Array:
-        return to_ras(volume.array, self.grid.affine)[0]
 
 
 def draw_case(predictions: Predictions, case: str, reference: Case | None = None) -> CasePictures:
@@ -103,7 +87,7 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
     Raises:
         SfgMedError: if a file cannot be read or lies on another grid.
     """
-    opened = _open(predictions, case, reference)
+    opened = open_volumes(predictions, case, reference)
     task = predictions.spec.label_tasks[0] if predictions.spec.label_tasks else None
     labels = opened.predicted(task.name) if task else None
     layers = list(_layers(opened, task, labels))
@@ -116,30 +100,34 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
     if "no_orientation" in opened.grid.notes:
         opened.remarks.append("The file does not say how the patient lies: R, L, A, P, S and I are guesses.")
     rows = tuple(_row(layer, index, spacing, values) for layer in layers)
-    return CasePictures(rows, tuple(task.labels) if task else (), tuple(opened.remarks))
+    found = _histograms(opened, task, labels) if task and labels is not None else {}
+    return CasePictures(rows, tuple(task.labels) if task else (), tuple(opened.remarks), found)
 
 
-def _open(predictions: Predictions, case: str, reference: Case | None) -> _Case:
-    """Find the image that defines the grid: the input where it still is, else a prediction."""
-    source = predictions.records.get(case, {}).get("input")
-    path = Path(source) if source and Path(source).exists() else None
-    if path is None and reference is not None:
-        path = reference.files.get(predictions.spec.input_name)
-    if path is not None:
-        return _Case(predictions, case, reference, read_volume(path), True, [])
-    first = next((f for t in predictions.spec.tasks if (f := predictions.file(case, t.name))), None)
-    remark = f"The input is not at {source} any more: it is not shown."
-    grid = read_volume(first or Path(case), role="prediction", blank_ok=True)
-    return _Case(predictions, case, reference, grid, False, [remark])
+def _histograms(case: CaseVolumes, task: LabelTask, labels: Array) -> dict[str, Histogram]:
+    """Values of the first image in each organ, beside those of the reference image in the reference organ."""
+    if not case.predictions.spec.image_tasks:
+        return {}
+    image_task = case.predictions.spec.image_tasks[0]
+    image, truth = case.predicted(image_task.name), case.referenced(image_task.name)
+    if image is None:
+        return {}
+    truth = None if truth is None else reference_in_unit(image_task, truth)
+    true_labels = case.referenced_labels(task)
+    places = labels if true_labels is None else true_labels
+    found = {}
+    for organ, value in task.labels.items():
+        chart = histogram(image[labels == value], None if truth is None else truth[places == value])
+        if chart is not None:
+            found[organ] = chart
+    return found
 
 
-def _layers(case: _Case, task: LabelTask | None, labels: Array | None) -> Iterator[Layer]:
-    truth = case.referenced(task.name) if task else None
-    if task and truth is not None and case.reference:
-        truth = labels_of_model(task, case.reference, truth)
+def _layers(case: CaseVolumes, task: LabelTask | None, labels: Array | None) -> Iterator[Layer]:
+    truth = case.referenced_labels(task) if task else None
     if case.has_input:
         name = case.predictions.spec.input_name.upper()
-        voxels = to_ras(case.grid.array, case.grid.affine)[0]
+        voxels = case.voxels
         low, high = np.percentile(voxels, [1, 99.5])
         window = Window(float(low), float(high), f"{low:.0f} to {high:.0f}")
         yield Layer(name, voxels, window)
@@ -154,20 +142,20 @@ def _layers(case: _Case, task: LabelTask | None, labels: Array | None) -> Iterat
             yield Layer("Uncertainty of organs", entropy, Window(0, top, "entropy", "nats", "magma"), labels)
 
 
-def _image_layers(case: _Case, task: ImageTask, labels: Array | None) -> Iterator[Layer]:
+def _image_layers(case: CaseVolumes, task: ImageTask, labels: Array | None) -> Iterator[Layer]:
     image = case.predicted(task.name)
     if image is None:
         return
     in_hu = task.unit.upper() == "HU"
-    windows = (SOFT_TISSUE, BONE) if in_hu else (_range(image, task),)
+    windows = CT_WINDOWS if in_hu else {"": _range(image, task)}
     name = "Synthetic CT" if in_hu else f"Synthetic {task.name}"
-    for window in windows:
-        yield Layer(name, image, window, labels)
+    for choice, window in windows.items():
+        yield Layer(name, image, window, labels, choice=choice)
     truth = case.referenced(task.name)
     if truth is not None:
         truth = reference_in_unit(task, truth)
-        for window in windows:
-            yield Layer(f"Reference {'CT' if in_hu else task.name}", truth, window)
+        for choice, window in windows.items():
+            yield Layer(f"Reference {'CT' if in_hu else task.name}", truth, window, choice=choice)
         error = image.astype(np.float32) - truth
         mask = case.referenced(MASK)
         error = error if mask is None else np.where(mask > 0, error, np.nan)
@@ -195,7 +183,7 @@ def _row(layer: Layer, index: tuple[int, int, int], spacing: tuple[float, float,
     panels = tuple(_panel(layer, plane, index, spacing, values) for plane in PLANES)
     stops = () if layer.window.colours == "gray" else tuple(colour_stops(layer.window.colours))
     dashed = layer.reference_labels is not None
-    return Row(layer.title, layer.window.name, panels, layer.window, stops, dashed)
+    return Row(layer.title, layer.window.name, panels, layer.window, stops, dashed, layer.choice)
 
 
 def _panel(

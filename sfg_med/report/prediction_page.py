@@ -11,30 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.measures import measure_columns
-from sfg_med.metrics import case_dice_mean
 from sfg_med.metrics import columns as metric_columns
 from sfg_med.report.case_files import MANIFEST, Predictions, open_predictions
-from sfg_med.report.case_pictures import CasePictures, draw_case
+from sfg_med.report.case_pictures import CT_WINDOWS, CasePictures, draw_case
+from sfg_med.report.cohort import Cohort
 from sfg_med.report.flags import flag_words
 from sfg_med.report.html import number, render
+from sfg_med.report.organ_charts import cohort_svg, histogram_svg
 from sfg_med.report.pictures import ORGAN_COLOURS
 from sfg_med.report.references import Case, References, open_references
 from sfg_med.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 PAGE = "qc.html"
-PICTURED_CASES = 200
+PICTURED_CASES = 500
 
 
 @dataclass(frozen=True)
 class OrganRow:
-    """A line of a case's table: organ, its colour on the pictures, and cells under the table's headings."""
+    """A line of a case's table: organ, its colour on the pictures, cells under the table's headings, and charts."""
 
     organ: str
     colour: str
     cells: tuple[str, ...]
+    cohort: Markup | None = None
+    histogram: Markup | None = None
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def write_qc_page(
         out_dir: folder with ``manifest.json``.
         metrics_csv: table of ``sfg-med evaluate``, to show beside each case.
         reference_dir: dataset folder, to show the true image, the error and the true organs.
-        pictured: number of cases with pictures (about 100 to 250 kB each); flagged cases come first.
+        pictured: number of cases with pictures (about 100 to 400 kB each); flagged cases come first.
 
     Returns:
         Path of the page.
@@ -82,20 +88,18 @@ def write_qc_page(
     scores = read_metrics(metrics_csv) if metrics_csv else {}
     # Where the dataset is not one folder per case, the manifest calls its cases by their files.
     scores |= {record: scores[case.name] for record, case in truth.items() if case.name in scores}
+    cohort = Cohort.of(predictions, records, scores)
     return render(
         "prediction.html.j2",
         out_dir / PAGE,
         manifest=predictions.manifest,
         simulated=_is_simulated(predictions, references),
         reference=reference_dir,
-        overview=[_overview(record, scores) for record in records],
-        failed=[record for record in records if record["status"] != "done"],
+        cohort=cohort,
         flagged=sum(bool(record.get("flags")) for record in records),
-        scored=bool(scores),
-        mae_unit=spec.image_tasks[0].unit if spec.image_tasks else "",
-        flag_words=flag_words,
         headings=_headings(spec, bool(scores)),
-        cases=(_view(predictions, record, scores, truth, drawn) for record in records),
+        windows=CT_WINDOWS,
+        cases=(_view(predictions, record, cohort, truth, drawn) for record in records),
     )
 
 
@@ -113,7 +117,7 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
 def _view(
     predictions: Predictions,
     record: Mapping[str, Any],
-    scores: Mapping[str, Mapping[str, float]],
+    cohort: Cohort,
     truth: Mapping[str, Case],
     drawn: set[str],
 ) -> CaseView:
@@ -127,7 +131,7 @@ def _view(
             reason = f"No pictures: {' '.join(str(error).split())}"
     elif record["status"] == "done":
         reason = f"No pictures: they are drawn for {len(drawn)} cases only, flagged ones first."
-    score = scores.get(case, {})
+    score = cohort.scores.get(case, {})
     spec = predictions.spec
     shown = tuple(
         (f"{c.title} ({c.unit})" if c.unit else c.title, number(score.get(c.name), 1 if c.unit else 3))
@@ -135,7 +139,7 @@ def _view(
         if score and c.metric not in ("dice", "hd95")
     )
     flags = tuple(flag_words(flag) for flag in record.get("flags", ()))
-    rows = _organ_rows(spec, record.get("measures", {}), score, bool(scores))
+    rows = _organ_rows(spec, record, cohort, pictures)
     return CaseView(case, record, flags, shown, rows, pictures, reason)
 
 
@@ -174,20 +178,22 @@ def _headings(spec: ModelSpec, scored: bool) -> list[str]:
 
 
 def _organ_rows(
-    spec: ModelSpec, measures: Mapping[str, float], score: Mapping[str, float], scored: bool
+    spec: ModelSpec, record: Mapping[str, Any], cohort: Cohort, pictures: CasePictures | None
 ) -> tuple[OrganRow, ...]:
+    measures, score = record.get("measures", {}), cohort.scores.get(str(record["case"]), {})
     groups = _measure_groups(spec)
     pairs = {metric: [c.name for c in metric_columns(spec) if c.metric == metric] for metric in ("dice", "hd95")}
     rows = []
     for i, (organ, colour) in enumerate(zip(_organs(spec), _colours(spec), strict=True)):
         cells = [number(measures.get(group[i])) for group in groups]
-        if scored:
+        if cohort.scores:
             cells += [number(score.get(pairs["dice"][i]), 3), number(score.get(pairs["hd95"][i]), 1)]
-        rows.append(OrganRow(organ.replace("_", " "), colour, tuple(cells)))
+        name, volume, all_volumes = organ.replace("_", " "), measures.get(groups[0][i]), cohort.volumes(organ)
+        chart = None
+        if volume is not None:
+            limit = cohort.limits.get("volume_ml", {}).get(organ)
+            chart = cohort_svg(all_volumes, volume, limit, f"Volume of {name}")
+        counts = pictures.histograms.get(organ) if pictures else None
+        drawn = histogram_svg(counts, spec.image_tasks[0].unit, name, colour) if counts else None
+        rows.append(OrganRow(name, colour, tuple(cells), chart, drawn, cohort.remarks(organ, measures)))
     return tuple(rows)
-
-
-def _overview(record: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    score = scores.get(str(record["case"]), {})
-    mae = next((value for name, value in score.items() if name.startswith("mae_")), None)
-    return {"record": record, "mae": mae, "dice": case_dice_mean(score) if score else None}

@@ -14,18 +14,11 @@ from ignite.engine import Engine
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
-import sfg_med
+from sfg_med.config_dir import config_dir
 from sfg_med.errors import SfgMedError
 
 SEPARATOR = "::"
 _RAISED = re.compile(rf"^{SfgMedError.__module__}\.SfgMedError: (.*?): expected (.*?), found (.*); (.*)$", re.MULTILINE)
-
-
-def config_dir() -> Path:
-    """Folder of the shipped configs: in a checkout beside the package, in an installed wheel inside it."""
-    package = Path(sfg_med.__file__).parent
-    beside = package.parent / "configs"
-    return beside if (beside / "train.yaml").is_file() else package / "_configs"
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from sfg_med.config_dir import config_dir
 from sfg_med.errors import SfgMedError
-from sfg_med.training.runner import config_dir
 
 
 @dataclass(frozen=True)

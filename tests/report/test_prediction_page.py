@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from sfg_med.cli.main import app
 from sfg_med.errors import SfgMedError
 from sfg_med.report.flags import flag_words
+from sfg_med.report.organ_charts import HEIGHT, WIDTH
 from sfg_med.report.prediction_page import read_metrics, write_qc_page
 
 
@@ -51,11 +52,12 @@ def test_every_case_number_flag_and_failure(predicted, self_contained):
 def test_pictures_are_valid_and_right(predicted, self_contained, decode):
     page = _page(predicted, self_contained)
     pictures = [decode(uri) for uri in page.values("href") if uri.startswith("data:")]
-    assert len(pictures) == 2 * 4 * 3  # cases; MR, organs, two CT windows; planes
+    assert len(pictures) == 2 * 5 * 3  # cases; MR, organs, three CT windows; planes
     assert [p.shape for p in pictures[:3]] == [(20, 24), (18, 24), (18, 20)]
     labels = page.values("aria-label")
     assert sum("W 400 L 40" in label for label in labels) == 6
     boxes = [tuple(map(float, box.split())) for box in page.values("viewbox")]
+    boxes = [box for box in boxes if box[2:] != (WIDTH, HEIGHT)]  # without the charts
     # 24 x 20 x 18 voxels of 2 x 2 x 4 mm in a common frame of 48 mm
     assert [box[2:] for box in boxes[:3]] == [(48, 40), (48, 72), (48, 72)]
     assert len([d for tag, name, d in page.attributes if tag == "path" and name == "d"]) > 6
@@ -66,7 +68,7 @@ def test_soft_tissue_window_is_what_the_file_holds(predicted, self_contained, de
     ct[12:] = 240  # the affine flips the first axis: the high half is the patient's right
     nib.save(nib.Nifti1Image(ct, np.diag([-2.0, -2.0, 4.0, 1.0])), predicted / "out" / "case1" / "mr_ct.nii.gz")
     page = _page(predicted, self_contained)
-    labels = page.values("aria-label")
+    labels = [label for label in page.values("aria-label") if " slice " in label]
     pictures = [decode(uri) for uri in page.values("href") if uri.startswith("data:")]
     axial = pictures[next(i for i, label in enumerate(labels) if "Synthetic CT, axial" in label)]
     # Increasing index runs to the patient's left, which is on the right of the picture.
@@ -83,14 +85,14 @@ def test_with_reference_and_metrics(predicted, self_contained, decode):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([columns, ["case1", *numbers]])
     page = _page(predicted, self_contained, metrics_csv=path, reference_dir=predicted / "data")
-    for text in ("MAE (HU) 37.8", "PSNR (dB) 29.1", "0.876", "0.912", "133.3", "case1 done 37.8 0.703"):
+    for text in ("MAE (HU) 37.8", "PSNR (dB) 29.1", "0.876", "0.912", "133.3", "case1 done 37.8 0.703 30.0 31.0"):
         assert text in page.words.replace("0.877", "0.876")
     assert "bladder 31.0 41.2 0.702 7.2" in page.words
     assert "femoral head left 33.0 41.2 0.704 –" in page.words
     assert "Reference CT" in page.words
     assert "synthetic minus reference" in page.words
     pictures = [decode(uri) for uri in page.values("href") if uri.startswith("data:")]
-    assert len(pictures) == 2 * 7 * 3
+    assert len(pictures) == 2 * 9 * 3
     assert sum("true" in value.split() for value in page.values("class")) >= 6
 
 
@@ -109,14 +111,14 @@ def test_input_that_is_gone(predicted, self_contained):
     (predicted / "data" / "case1" / "mr.nii.gz").unlink()
     page = _page(predicted, self_contained)
     assert "is not shown" in page.words
-    assert len([uri for uri in page.values("href") if uri.startswith("data:")]) == (2 + 4) * 3
+    assert len([uri for uri in page.values("href") if uri.startswith("data:")]) == (3 + 5) * 3
 
 
 def test_a_file_that_cannot_be_read_costs_its_own_pictures_only(predicted, self_contained):
     (predicted / "out" / "case1" / "mr_ct.nii.gz").write_bytes(b"nonsense")
     page = _page(predicted, self_contained)
     assert "No pictures:" in page.words
-    assert len([uri for uri in page.values("href") if uri.startswith("data:")]) == 12
+    assert len([uri for uri in page.values("href") if uri.startswith("data:")]) == 15
 
 
 def test_simulated_data_is_called_simulated(predicted, self_contained):
@@ -128,7 +130,7 @@ def test_flagged_cases_are_pictured_first(predicted, self_contained):
     _change(predicted, lambda manifest: manifest["cases"].insert(0, manifest["cases"].pop(1)))
     page = _page(predicted, self_contained, pictured=1)
     assert "drawn for 1 cases only" in page.words
-    assert len([uri for uri in page.values("href") if uri.startswith("data:")]) == 12
+    assert len([uri for uri in page.values("href") if uri.startswith("data:")]) == 15
 
 
 def test_other_image_and_no_organs(predicted, self_contained):
@@ -155,6 +157,14 @@ def test_fifty_cases_stay_small(predicted):
     _change(predicted, lambda m: m.update(cases=[{**m["cases"][0], "case": f"case{i}"} for i in range(50)]))
     path = write_qc_page(predicted / "out")
     assert path.stat().st_size < 50 * 250_000  # of pure noise, which no picture format can shrink
+
+
+def test_limits_and_where_they_come_from(predicted, self_contained):
+    limits = {"volume_ml": {"bladder": {"range": [40, None], "source": "our ward"}}}
+    _change(predicted, lambda m: m.update(limits=limits))
+    words = _page(predicted, self_contained).words
+    assert "volume_ml bladder 40.0 – our ward" in words
+    assert "volume 31.0 ml, expected 40 to – (our ward)" in words
 
 
 def test_mistakes_are_one_error(predicted, tmp_path):
