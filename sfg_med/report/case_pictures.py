@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfg_med.data.agreement import check_same_grid
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.metrics import reference_in_unit
 from sfg_med.report.case_files import Predictions
-from sfg_med.report.evaluation import check_same_grid
 from sfg_med.report.pictures import Outline, Panel, Window, colour_stops, outlines, slice_uri
 from sfg_med.report.planes import PLANES, Plane, obliquity_degrees, organ_slices, to_ras
 from sfg_med.report.references import MASK, Case, labels_of_model

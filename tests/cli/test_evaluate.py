@@ -271,7 +271,7 @@ def test_simulated_data_is_called_simulated(folders):
 def test_range_of_synthrad2025(folders):
     _run(folders)
     narrow = float(_results(folders)[0]["case1"]["psnr_db"])
-    _run(folders, "--synthrad2025")
+    _run(folders, "--definition", "synthrad2025")
     rows, summary = _results(folders)
     assert float(rows["case1"]["psnr_db"]) - narrow == pytest.approx(20 * np.log10(4095 / 4024), rel=1e-4)
     assert summary["hu_range"] == [-1024, 3071]
