@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sfg_med.metrics import DEFINITIONS, bone_mae, masked_mae, ms_ssim, organ_dice, organ_hd95_mm, psnr_db, ssim
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-SHAPES = [(30, 41, 26), (9, 8, 7), (7, 7, 7), (3, 4, 5), (1, 20, 20), (1, 1, 1)]
+SHAPES = [(30, 41, 26), (9, 8, 7), (3, 4, 5), (1, 1, 1)]
 
 
 def _case(shape, seed=0):
