@@ -134,6 +134,9 @@ def _show(summary: dict[str, Any], output: Path) -> None:
     if summary["ranking"]:
         names = ", ".join(row["case"] for row in summary["ranking"][:5])
         console.print(f"Largest errors first (image and organs): {names}", soft_wrap=True)
+    for name, found in summary["calibration"].items():
+        part = f"{100 * found['coverage_95']:.0f} % of the truth in 95 % intervals"
+        console.print(f"Uncertainty of {name}: z SD {found['z_sd']:.2f}, {part}")
     if summary["left_out"]:
         console.print(f"Left out, as predict was not asked for them: {len(summary['left_out'])} reference cases")
     console.print(f"{output / 'metrics.csv'}, {output / 'summary.json'}. {summary['notice']}", soft_wrap=True)
@@ -142,12 +145,16 @@ def _show(summary: dict[str, Any], output: Path) -> None:
 def _table(summary: dict[str, Any]) -> Table:
     from rich.table import Table
 
+    from sfg_med.metrics import columns
+    from sfg_med.spec import ModelSpec
+
     simulated = ", simulated data" if summary["simulated"] else ""
     table = Table(title=f"Scored {summary['cases'] - summary['failed']} of {summary['cases']} cases{simulated}")
     for heading in ("metric", "mean ± SD", "95 % interval", "median", "worst case", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
-    for column in summary["columns"].values():
-        table.add_row(*_cells(column))
+    contract = [column.name for column in columns(ModelSpec.from_dict(summary["spec"]))]
+    for name in contract:  # the further columns are in the files: they would fill a screen
+        table.add_row(*_cells(summary["columns"][name]))
     return table
 
 

@@ -63,7 +63,7 @@ def test_a_blob_on_two_grids_against_a_slow_search():
     fine = [np.linspace(axis[0] - 1, axis[-1] + 1, 15) for axis in axes]
     there = np.stack(np.meshgrid(*fine, indexing="ij"), -1) - [0.8, 0.0, 0.4]
     evaluated = RegularGridInterpolator(axes, reference, bounds_error=False, fill_value=None)(there)
-    evaluated *= 1 + gaussian_filter(generator.normal(0, 0.3, evaluated.shape), 2)
+    evaluated *= 1 + gaussian_filter(generator.normal(0, 2.0, evaluated.shape), 2)
     criterion = Criterion(2, 2)
     expected = _slow_gamma(evaluated, reference, fine, axes, criterion, 0.1)
     found = gamma_index(evaluated, reference, fine, axes, criterion)
