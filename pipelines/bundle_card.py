@@ -14,8 +14,8 @@ from sfg_med.networks.cost import network_cost
 
 NOT_STATED = "Not stated. Score it on cases of your own: `sfg-med predict`, then `sfg-med evaluate`."
 SIMULATED = (
-    "**Trained on simulated patients only: it shows how the program works and is no clinical model.** On real MR it"
-    " misses parts of organs, and its Hounsfield units are those of a simulation."
+    "**Trained on simulated patients only: it shows how the program works and is no clinical model.** On real MR its"
+    " organs agree with an expert's only in part, and its Hounsfield units are those of a simulation."
 )
 TEMPLATE = Path(__file__).with_name("bundle_card.md")
 

@@ -81,9 +81,9 @@ def data_source(model: LoadedModel) -> str:
     """What a model was trained on, by its own account."""
     made = model.metadata.get("provenance", {})
     count = len(made.get("train", []))
-    where = ", ".join(made.get("dataset", [])) or "a dataset that the file does not name"
-    patients = "; no patient" if is_simulated(model) else ""
-    return f"{count} cases of {where}{patients}"
+    if is_simulated(model):
+        return f"{count} simulated patients (sfg-med simulate); no real one"
+    return f"{count} cases of {', '.join(made.get('dataset', [])) or 'a dataset that the file does not name'}"
 
 
 def is_simulated(model: LoadedModel) -> bool:
