@@ -27,7 +27,7 @@ from sfg_med.inference.inputs import Job
 from sfg_med.inference.posterior import has_posterior
 from sfg_med.inference.predictor import Predictor
 from sfg_med.inference.run import run_cases
-from sfg_med.metrics import case_dice_mean
+from sfg_med.metrics import case_dice_mean, columns
 from sfg_med.model_file import LoadedModel, load_model
 from sfg_med.networks.cost import network_cost
 from sfg_med.report.case_files import open_predictions, read_json
@@ -134,7 +134,7 @@ def predict_and_score(
         seed: of the passes.
 
     Returns:
-        Case to metric to value, with the mean Dice of each case beside the columns of ``evaluate``.
+        Case to metric to value: the contract's columns of ``evaluate``, and the mean Dice of each case.
 
     Raises:
         SfgMedError: if there is no test case, or one cannot be predicted or scored.
@@ -163,7 +163,9 @@ def predict_and_score(
     failed = next((score for score in scores if score.error), None)
     if failed is not None:
         raise SfgMedError(failed.case, "a score", failed.error, "correct the case, then run again")
-    return {score.case: {**score.row, DICE_MEAN: case_dice_mean(score.row)} for score in scores}
+    # The contract's columns only: each further one would be one more test for the same cases.
+    names = [column.name for column in columns(todo[0].spec)]
+    return {s.case: {**{name: s.row[name] for name in names}, DICE_MEAN: case_dice_mean(s.row)} for s in scores}
 
 
 def _write_page(folder: Path) -> None:

@@ -14,10 +14,10 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from pipelines.real_volumes_cases import BODY, BONE, RealCase
+from sfg_med.data.agreement import check_same_grid
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.inference.plausible import limit_flags, read_limits
 from sfg_med.metrics import organ_dice, organ_hd95_mm
-from sfg_med.report.evaluation import check_same_grid
 from sfg_med.spec import ImageTask, ModelSpec
 
 Array = NDArray[Any]

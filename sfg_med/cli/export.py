@@ -19,29 +19,35 @@ def command(
     kind: Annotated[str, typer.Option("--format", help="compact, pt2, onnx or torchscript.")] = "compact",
     task: Annotated[str | None, typer.Option(help="Keep one task only, such as seg.")] = None,
     dataset_dir: Annotated[
-        Path | None, typer.Option(help="Cases to measure on: allows rounded group sizes, and checks bf16.")
+        Path | None, typer.Option(help="Cases to measure on: allows rounded group sizes, checks bf16 and the file.")
     ] = None,
     split: Annotated[str, typer.Option(help="Which of its cases: train, validation or test.")] = "validation",
+    volume: Annotated[list[Path] | None, typer.Option(help="A volume to measure on instead; may be repeated.")] = None,
 ) -> None:
     """Write a deployable model, compared with the original before it is kept."""
+    from sfg_med.data.cases import Case
     from sfg_med.inference.export import export_model
     from sfg_med.model_file import load_model
     from sfg_med.model_path import find_model
 
     loaded = load_model(find_model(model))
     cases = [] if dataset_dir is None else _cases(dataset_dir, split, loaded.spec)
+    cases += [Case(path.name, {loaded.spec.input_name: path}, {}) for path in volume or []]
     done = export_model(loaded, output, kind, task, cases)
     size = output.stat().st_size / 2**20
     typer.echo(f"{output}: {kind}, {size:.2f} MiB, largest relative difference to the original {done.difference:.1e}")
     (own, whole), (work, all_work) = done.parameters, done.gflop
     saved = f", of {whole:,} and {all_work:.2f} with all tasks" if task else ""
     typer.echo(f"{own:,} parameters, {work:.2f} GFLOP for a window{saved}")
+    seconds, before = done.seconds
+    typer.echo(f"{seconds:.3f} s for a window on this CPU, {before:.3f} s before")
     for name, difference in done.checks.items():
         verdict = "kept" if difference.accepted else "not used: 1 HU and 0.001 Dice are allowed"
         what = f"{name} ({done.moved} of {done.kernels} kernels)" if name == "rounding" and done.moved else name
         typer.echo(f"{what}: {difference}; {verdict}")
     if not cases:
-        typer.echo("no cases to measure on: group sizes stay as they are, bf16 is unchecked (--dataset-dir)")
+        remedy = "(--dataset-dir or --volume)"
+        typer.echo(f"no cases to measure on: group sizes stay as they are, bf16 and predictions are unchecked {remedy}")
 
 
 def _cases(folder: Path, split: str, spec: ModelSpec) -> list[Case]:

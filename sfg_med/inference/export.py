@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfg_med.data.atomic import atomic_path
 from sfg_med.data.cases import Case
@@ -39,7 +40,8 @@ class Exported:
         gflop: arithmetic of a window, of the same two.
         moved: kernels that changed sides so that the groups' sizes suit processors.
         kernels: all kernels with groups.
-        checks: name of a change (``rounding``, ``bf16``) to what it costs, where cases were given.
+        checks: name of a change (``rounding``, ``bf16``, the form itself) to what it costs, where cases were given.
+        seconds: of a window on the CPU, of the file and of the network it was made from; the best of three.
     """
 
     difference: float
@@ -48,6 +50,7 @@ class Exported:
     moved: int
     kernels: int
     checks: dict[str, Difference]
+    seconds: tuple[float, float]
 
 
 def export_model(
@@ -56,7 +59,8 @@ def export_model(
     """Write a model in another form.
 
     With cases at hand group sizes are rounded to what processors like, if the predictions stay what they are
-    (:attr:`Difference.accepted`), and it is measured what bf16 changes.
+    (:attr:`Difference.accepted`), it is measured what bf16 changes, and the file predicts the cases as the original
+    does, window by window, or is not kept.
 
     Args:
         model: the model.
@@ -79,7 +83,7 @@ def export_model(
     if kind == "compact" and model.metadata.get("compact"):
         raise SfgMedError(model.path, "a trained model", "one that is compact already", "use it, or another --format")
     checks: dict[str, Difference] = {}
-    moved = 0
+    moved, original = 0, model
     try:
         if cases:
             model, moved = _rounded(model, cases, checks)
@@ -92,9 +96,8 @@ def export_model(
     shape = (1, channels, *model.spec.patch_size)
     example = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), atomic_path(path) as temporary:
-        expected = _likeliest(model.network)(example)
-        if task is not None:
-            expected = model.network.split(expected)[task]
+        before = _likeliest(model.network, task)
+        expected = before(example)
         made = Making(model, compact, example, temporary, task, {k: v.to_dict() for k, v in checks.items()})
         program = FORMATS[kind](made)
         difference = ((program(example) - expected).abs().max() / expected.abs().max()).item()
@@ -103,10 +106,13 @@ def export_model(
             raise SfgMedError(
                 path, f"the output of the original to {TOLERANCE:.0e}", found, "report this; nothing was kept"
             )
+        if cases:
+            checks[kind] = _check(path, original, program, task, cases)
+        seconds = _seconds(program, example), _seconds(before, example)
     costs = [network_cost(network, shape) for network in (compact, whole)]
     kernels = sum(len(a) for a in model.network.assignments().values())
     parameters, gflop = zip(*costs, strict=True)
-    return Exported(difference, parameters, gflop, moved, kernels, checks)
+    return Exported(difference, parameters, gflop, moved, kernels, checks, seconds)
 
 
 def _rounded(model: LoadedModel, cases: Sequence[Case], checks: dict[str, Difference]) -> tuple[LoadedModel, int]:
@@ -124,11 +130,48 @@ def _predictor(model: LoadedModel, precision: str = "fp32") -> Predictor:
     return Predictor(replace(model, network=model.network.compact()), device="cpu", precision=precision)
 
 
-def _likeliest(network: MultiTaskNetwork) -> MultiTaskNetwork:
+def _likeliest(network: MultiTaskNetwork, task: str | None = None) -> Program:
     """The network with every kernel in its likeliest group, also where predictions draw them."""
     decided = copy.deepcopy(network)
     decided.policy.eval_mode = "argmax"
-    return decided
+    return decided if task is None else lambda windows: decided.split(decided(windows))[task]
+
+
+class _ProgramNetwork(nn.Module):
+    """A program where a predictor wants a network; not registered, as exported programs know no ``eval()``."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.run = (program,)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        return self.run[0](windows)
+
+
+def _check(path: Path, model: LoadedModel, program: Program, task: str | None, cases: Sequence[Case]) -> Difference:
+    """Predict the cases with the original and with the file.
+
+    Raises:
+        SfgMedError: if they differ by more than is allowed.
+    """
+    spec = replace(model.spec, tasks=tuple(t for t in model.spec.tasks if task in (None, t.name)))
+    both: list[Any] = [_ProgramNetwork(p) for p in (_likeliest(model.network, task), program)]
+    before, after = (
+        Predictor(replace(model, network=network, spec=spec), device="cpu", precision="fp32") for network in both
+    )
+    found = compare_predictions(before, after, cases)
+    if not found.accepted:
+        raise SfgMedError(path, "predictions within 1 HU and 0.001 Dice", str(found), "report this; nothing was kept")
+    return found
+
+
+def _seconds(program: Program, example: Tensor, repeats: int = 3) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        program(example)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(repeats))
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ class Column:
 
     Args:
         name: column name, such as ``mae_hu``.
-        metric: ``mae, psnr, ssim, ms_ssim, mae_bone, dice`` or ``hd95``.
+        metric: ``mae, psnr, ssim, ms_ssim, mae_bone, dice, hd95``, or one of :mod:`sfg_med.metrics.detail`.
         title: what a reader of a table sees, such as ``"MAE"``.
         unit: unit of the numbers; empty for a ratio.
         task: task that it judges.
-        better: ``"lower"`` or ``"higher"``.
+        better: ``"lower"``, ``"higher"``, or the number that is best.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Column:
     title: str
     unit: str
     task: str
-    better: str
+    better: str | float
 
 
 def columns(spec: ModelSpec) -> tuple[Column, ...]:
@@ -79,7 +79,7 @@ def score_task(
         limits = value_range or task.value_range
         values = [masked_mae(prediction, reference, mask)]
         values += [metric(prediction, reference, mask, limits) for metric in (psnr_db, ssim, ms_ssim)]
-        if _is_main_ct(spec, task):
+        if is_main_ct(spec, task):
             values.append(bone_mae(prediction, reference, mask))
     return dict(zip(names, values, strict=True))
 
@@ -109,7 +109,7 @@ def _task_columns(spec: ModelSpec, task: VolumeTask) -> list[Column]:
 
 
 def _image_columns(spec: ModelSpec, task: ImageTask) -> list[Column]:
-    main = _is_main_ct(spec, task)
+    main = is_main_ct(spec, task)
     mae, end, title = ("mae_hu", "", "") if main else (f"mae_{task.name}", f"_{task.name}", f" {task.name}")
     found = [
         Column(mae, "mae", f"MAE{title}", task.unit, task.name, "lower"),
@@ -131,6 +131,7 @@ def _organ_columns(spec: ModelSpec, task: LabelTask) -> list[Column]:
     ]
 
 
-def _is_main_ct(spec: ModelSpec, task: ImageTask) -> bool:
+def is_main_ct(spec: ModelSpec, task: ImageTask) -> bool:
+    """Whether an image is the first one in HU, which has the short column names."""
     in_hu = [t for t in spec.image_tasks if t.unit.upper() == "HU"]
     return bool(in_hu) and task == in_hu[0]

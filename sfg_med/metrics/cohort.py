@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
 RESAMPLES = 10_000
 
 
-def statistics(values: Mapping[str, float], *, better: str = "lower", worst: int = 3, seed: int = 0) -> dict[str, Any]:
+def statistics(
+    values: Mapping[str, float], *, better: str | float = "lower", worst: int = 3, seed: int = 0
+) -> dict[str, Any]:
     """Describe one metric over the cases.
 
     Args:
         values: case name to value; cases that are NaN or infinite are left out.
-        better: ``"lower"`` or ``"higher"``: which end is the worst.
+        better: ``"lower"``, ``"higher"`` or the best value: what is farthest from it is the worst.
         worst: number of worst cases to name.
         seed: of the bootstrap.
 
@@ -31,7 +34,7 @@ def statistics(values: Mapping[str, float], *, better: str = "lower", worst: int
     sample = np.array(list(finite.values()))
     if not sample.size:
         return {"n": 0, **dict.fromkeys(("mean", "std", "median", "min", "max", "ci95")), "worst": []}
-    ranked = sorted(finite.items(), key=lambda item: item[1], reverse=better == "lower")
+    ranked = sorted(finite.items(), key=lambda item: badness(item[1], better), reverse=True)
     return {
         "n": int(sample.size),
         "mean": float(sample.mean()),
@@ -42,6 +45,35 @@ def statistics(values: Mapping[str, float], *, better: str = "lower", worst: int
         "ci95": bootstrap_interval(sample, seed=seed) if sample.size > 1 else None,
         "worst": [{"case": case, "value": value} for case, value in ranked[:worst]],
     }
+
+
+def badness(value: float, better: str | float) -> float:
+    """A number that grows the worse a metric's value is."""
+    if isinstance(better, str):
+        return value if better == "lower" else -value
+    return abs(value - better)
+
+
+def rank_cases(metrics: Mapping[str, tuple[Mapping[str, float], str | float]]) -> list[dict[str, Any]]:
+    """Cases by their errors, worst first: by the mean of their ranks in several metrics (1 is the worst).
+
+    Args:
+        metrics: name to the values by case and to what is better; a case counts in the metrics that it has.
+
+    Returns:
+        ``case``, ``mean_rank`` and the values, ``None`` where there is none; cases without any value are left out.
+    """
+    ranks: dict[str, list[float]] = {}
+    for values, better in metrics.values():
+        known = {case: -badness(value, better) for case, value in values.items() if math.isfinite(value)}
+        for case, rank in zip(known, rankdata(list(known.values())) if known else [], strict=True):
+            ranks.setdefault(case, []).append(float(rank))
+    rows: list[dict[str, Any]] = []
+    for case, found in ranks.items():
+        values_of_case = {name: values.get(case, math.nan) for name, (values, _) in metrics.items()}
+        shown = {name: v if math.isfinite(v) else None for name, v in values_of_case.items()}
+        rows.append({"case": case, "mean_rank": sum(found) / len(found), **shown})
+    return sorted(rows, key=lambda row: (row["mean_rank"], row["case"]))
 
 
 def bootstrap_interval(

@@ -19,6 +19,9 @@ SYNTHRAD2023_RANGE = (-1024.0, 3000.0)
 SYNTHRAD2025_RANGE = (-1024.0, 3071.0)
 """HU range of the final SynthRAD2025 evaluation container."""
 
+DEFINITIONS = {"synthrad2023": SYNTHRAD2023_RANGE, "synthrad2025": SYNTHRAD2025_RANGE}
+"""Challenge to the HU range of its metrics; all else that this package computes is the same in both."""
+
 BONE_HU = 150.0
 """Reference voxels above this value count as bone in :func:`bone_mae`."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from monai.metrics import compute_dice, compute_hausdorff_distance
+from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from numpy.typing import ArrayLike, NDArray
 
 
@@ -50,6 +50,37 @@ def organ_hd95_mm(prediction: ArrayLike, reference: ArrayLike, spacing_mm: Seque
             spacing=[float(size) for size in spacing_mm],
         )
     return float(distance.item())
+
+
+def organ_surface_dice(
+    prediction: ArrayLike, reference: ArrayLike, spacing_mm: Sequence[float], tolerance_mm: float
+) -> float:
+    """Part of both surfaces that lies within a distance of the other one.
+
+    Args:
+        prediction: binary mask, ``(X, Y, Z)``.
+        reference: binary mask on the same grid.
+        spacing_mm: voxel size along each array axis.
+        tolerance_mm: the distance; a surface voxel (one with a neighbour outside) at exactly it counts as near.
+
+    Returns:
+        0 to 1; NaN where the reference is empty, 0 where only the prediction is.
+    """
+    predicted, expected = _crop(prediction, reference)
+    if not expected.any():
+        return math.nan
+    if not predicted.any():
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        score = compute_surface_dice(
+            _tensor(predicted),
+            _tensor(expected),
+            class_thresholds=[float(tolerance_mm)],
+            include_background=True,
+            spacing=[float(size) for size in spacing_mm],
+        )
+    return float(score.item())
 
 
 def score_organs(

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -114,3 +116,23 @@ def read_case_list(text: str) -> list[str]:
     if not isinstance(cases, list) or not cases:
         raise SfgMedError(text, "a list of case names", "none", "give splits.json:test, or one name a line")
     return [str(case) for case in cases]
+
+
+def read_tissues(path: Path) -> dict[str, tuple[float, float]]:
+    """Read the ranges of HU that tissues have: ``{"air": [null, -200], "soft_tissue": [-200, 150]}``; null is no limit.
+
+    Raises:
+        SfgMedError: for names that cannot be columns, ``bone``, which is fixed, or no ranges.
+    """
+    remedy = 'write {"name": [lowest, highest], ...}; bone (above 150 HU) is always there'
+    content = read_json(path, "tissues and their ranges of HU")
+    try:
+        found = {}
+        for name, (low, high) in content.items():
+            limits = -math.inf if low is None else float(low), math.inf if high is None else float(high)
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "bone" or not limits[0] < limits[1]:
+                raise ValueError(f"{name}: {low} to {high}")
+            found[name] = limits
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SfgMedError(path, "names of tissues and ranges of HU", str(error), remedy) from error
+    return found

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfg_med.data.agreement import check_same_grid
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.errors import SfgMedError
-from sfg_med.metrics import columns, reference_in_unit, score_task, voxel_counts
+from sfg_med.metrics import Column, Detail, columns, detail_columns, reference_in_unit, score_task, voxel_counts
+from sfg_med.metrics.calibration import ZScores
 from sfg_med.report.case_files import Predictions
+from sfg_med.report.evaluation_detail import Scored, score_details
 from sfg_med.report.references import MASK, Case, References, labels_of_model, open_references
 from sfg_med.spec import ImageTask, ModelSpec, VolumeTask
 
@@ -31,10 +34,11 @@ class CaseJob:
 
     Args:
         case: the reference's name, files and labels.
-        predictions: task name to file, ``None`` where it is missing.
+        predictions: task name, or that of a map of uncertainty, to file; ``None`` where it is missing.
         spec: model specification, with the tasks to score only.
         value_range: clip range of PSNR and the similarities of HU images in place of the task's own.
         failure: why predict failed on this case, where the manifest says so.
+        detail: what is scored beside the contract's columns.
     """
 
     case: Case
@@ -42,6 +46,12 @@ class CaseJob:
     spec: ModelSpec
     value_range: tuple[float, float] | None = None
     failure: str = ""
+    detail: Detail = field(default_factory=Detail)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns of the table."""
+        return (*columns(self.spec), *detail_columns(self.spec, self.detail))
 
 
 @dataclass
@@ -53,6 +63,7 @@ class CaseScore:
         row: column name to value, NaN where not defined.
         body: image task to distinct reference values inside the mask and their counts.
         missed: label columns of organs that the reference has and the prediction lacks.
+        z: image task to sums of its z-scores, where predict wrote its standard deviation.
         error: one line, or nothing.
         seconds: time taken.
     """
@@ -61,6 +72,7 @@ class CaseScore:
     row: dict[str, float] = field(default_factory=dict)
     body: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     missed: list[str] = field(default_factory=list)
+    z: dict[str, ZScores] = field(default_factory=dict)
     error: str = ""
     seconds: float = 0.0
 
@@ -70,6 +82,7 @@ def plan(
     reference: Path,
     chosen: Sequence[str] | None = None,
     value_range: tuple[float, float] | None = None,
+    detail: Detail | None = None,
 ) -> tuple[list[CaseJob], References, list[str]]:
     """Decide which cases are scored.
 
@@ -97,6 +110,9 @@ def plan(
     if not cases:
         raise SfgMedError(predictions.folder, f"predictions of {reference}", "none", "predict that dataset first")
     jobs = [_job(predictions, spec, case, names[case.name], value_range) for case in cases]
+    written = {name for job in jobs for name, path in job.predictions.items() if path} - set(spec.channels)
+    asked = replace(detail or Detail(), maps=tuple(sorted(written)))
+    jobs = [replace(job, detail=asked) for job in jobs]
     left_out = [] if chosen else sorted(set(names) - {case.name for case in cases})
     return jobs, references, left_out
 
@@ -104,7 +120,7 @@ def plan(
 def score_case(job: CaseJob) -> CaseScore:
     """Score one case; a mistake in its files becomes the ``error`` of the result."""
     start = time.perf_counter()
-    score = CaseScore(job.case.name, dict.fromkeys((column.name for column in columns(job.spec)), math.nan))
+    score = CaseScore(job.case.name, dict.fromkeys((column.name for column in job.columns), math.nan))
     try:
         if job.failure:
             raise SfgMedError(
@@ -123,6 +139,7 @@ def score_case(job: CaseJob) -> CaseScore:
 def _score_tasks(job: CaseJob, score: CaseScore) -> None:
     mask: Volume | None = None
     mask_path = job.case.files.get(MASK)
+    scored: list[Scored] = []
     for task in job.spec.volume_tasks:
         reference_path = job.case.files.get(task.name)
         if reference_path is None:
@@ -131,12 +148,13 @@ def _score_tasks(job: CaseJob, score: CaseScore) -> None:
         if mask_path is not None and mask is None and isinstance(task, ImageTask):
             mask = _read_mask(mask_path, reference)
         prediction = _read_prediction(job, task, reference)
-        _score_task(job, score, task, prediction, reference, mask)
+        scored.append(_score_task(job, score, task, prediction, reference, mask))
+    score_details(job, score, scored, mask)
 
 
 def _score_task(
     job: CaseJob, score: CaseScore, task: VolumeTask, prediction: Volume, reference: Volume, mask: Volume | None
-) -> None:
+) -> Scored:
     inside = None if mask is None else mask.array
     expected = reference.array
     limits = None
@@ -151,6 +169,7 @@ def _score_task(
     # A Dice without a distance: the reference has the organ and the prediction has none of it.
     pairs = ((name, name.replace("hd95_mm_", "dice_", 1)) for name in values if name.startswith("hd95_mm_"))
     score.missed += [name for name, dice in pairs if math.isnan(values[name]) and not math.isnan(values[dice])]
+    return Scored(task, prediction, reference, expected)
 
 
 def _read_prediction(job: CaseJob, task: VolumeTask, reference: Volume) -> Volume:
@@ -174,24 +193,6 @@ def _read_mask(path: Path, reference: Volume) -> Volume:
     if not np.any(np.asarray(mask.array) > 0):
         raise SfgMedError(path, "a mask of the body", "no voxel in it", "correct the mask or remove the file")
     return mask
-
-
-def check_same_grid(volume: Volume, reference: Volume) -> None:
-    """Refuse a volume that does not lie voxel on voxel with its reference, to a hundredth of a voxel.
-
-    Raises:
-        SfgMedError: naming both grids.
-    """
-    if volume.array.shape != reference.array.shape:
-        found = f"{volume.array.shape} voxels"
-        expected = f"the {reference.array.shape} voxels of {reference.path.name}"
-        raise SfgMedError(volume.path, expected, found, "compare files of one grid")
-    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
-    corners[:, :3] *= np.subtract(reference.array.shape, 1)
-    shift = np.linalg.norm((corners @ (volume.affine - reference.affine).T)[:, :3], axis=1).max()
-    if shift > 0.01 * min(reference.spacing_mm):
-        found = f"corners up to {shift:.3g} mm away"
-        raise SfgMedError(volume.path, f"the affine of {reference.path}", found, "compare files of one grid")
 
 
 def _check_labels(volume: Volume) -> None:
@@ -222,7 +223,8 @@ def _asked_for(predictions: Predictions, spec: ModelSpec, name: str) -> bool:
 def _job(
     predictions: Predictions, spec: ModelSpec, case: Case, name: str, value_range: tuple[float, float] | None
 ) -> CaseJob:
-    files = {task.name: predictions.file(name, task.name) for task in spec.tasks}
+    maps = [*(f"{t.name}_std" for t in spec.image_tasks), *(f"{t.name}_entropy" for t in spec.label_tasks)]
+    files = {key: predictions.file(name, key) for key in (*(task.name for task in spec.tasks), *maps)}
     record = predictions.records.get(name, {})
     failure = str(record.get("error") or "no reason given") if record.get("status") == "failed" else ""
     return CaseJob(case, files, spec, value_range, failure)

@@ -18,7 +18,8 @@ import torch
 
 from sfg_med import __version__
 from sfg_med.data.atomic import atomic_path, write_json
-from sfg_med.metrics import case_dice_mean, columns, statistics, trivial_mae
+from sfg_med.metrics import DEFINITIONS, case_dice_mean, columns, rank_cases, statistics, trivial_mae
+from sfg_med.metrics.calibration import ZScores
 from sfg_med.report.case_files import Predictions
 from sfg_med.report.evaluation import CaseJob, CaseScore, score_case
 from sfg_med.report.references import References
@@ -53,7 +54,7 @@ def write_results(
     """
     output.mkdir(parents=True, exist_ok=True)
     summary = summarize(predictions, references, jobs, scores, left_out)
-    names = [column.name for column in columns(jobs[0].spec)]
+    names = [column.name for column in jobs[0].columns]
     with (
         atomic_path(output / "metrics.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -76,7 +77,7 @@ def summarize(
     spec = jobs[0].spec
     done = [score for score in scores if not score.error]
     described: dict[str, Any] = {}
-    for column in columns(spec):
+    for column in jobs[0].columns:
         numbers = {score.case: score.row[column.name] for score in done}
         described[column.name] = {
             "title": column.title,
@@ -101,8 +102,13 @@ def summarize(
         "left_out": list(left_out),
         "columns": described,
         "dice_mean": _dice_mean(done),
+        "ranking": _ranking(done, spec),
         "trivial_model": _trivial(done, spec),
+        "calibration": _calibration(done, spec),
+        "definition": next((n for n, limits in DEFINITIONS.items() if limits == jobs[0].value_range), None),
         "hu_range": list(jobs[0].value_range) if jobs[0].value_range else None,
+        "tissues": {name: [_number(v) for v in limits] for name, limits in jobs[0].detail.tissues.items()},
+        "surface_mm": jobs[0].detail.surface_mm,
         "versions": _versions(),
         "spec": spec.to_dict(),
     }
@@ -111,6 +117,29 @@ def summarize(
 def _dice_mean(scores: Sequence[CaseScore]) -> dict[str, Any]:
     """Of each case the mean over its organs, then the statistics over cases."""
     return statistics({score.case: case_dice_mean(score.row) for score in scores}, better="higher")
+
+
+def _ranking(scores: Sequence[CaseScore], spec: ModelSpec) -> list[dict[str, Any]]:
+    """Cases by the errors of their images and the mean Dice of their organs, worst first."""
+    metrics: dict[str, Any] = {
+        column.name: ({score.case: score.row[column.name] for score in scores}, column.better)
+        for column in columns(spec)
+        if column.metric == "mae"
+    }
+    if spec.label_tasks:
+        metrics["dice_mean"] = ({score.case: case_dice_mean(score.row) for score in scores}, "higher")
+    return rank_cases(metrics)
+
+
+def _calibration(scores: Sequence[CaseScore], spec: ModelSpec) -> dict[str, Any]:
+    """Over all voxels of all cases: what ``calibration.json`` has for images, from the maps that predict wrote."""
+    result: dict[str, Any] = {}
+    for task in spec.image_tasks:
+        found: list[ZScores] = [score.z[task.name] for score in scores if task.name in score.z]
+        if found:
+            z = sum(found[1:], start=found[0])
+            result[task.name] = {"unit": task.unit, "cases": len(found), "voxels": z.count, **z.summary()}
+    return result
 
 
 def _trivial(scores: Sequence[CaseScore], spec: ModelSpec) -> dict[str, Any]:
@@ -135,3 +164,7 @@ def _versions() -> dict[str, str]:
 
 def _text(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.8g}"
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

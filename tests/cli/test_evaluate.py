@@ -1,41 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """``sfg-med evaluate`` on small files: numbers, failures, choices, exit codes."""
 
-import csv
 import json
 
 import nibabel as nib
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from sfg_med.cli.main import app
 from sfg_med.errors import SfgMedError
 from sfg_med.metrics import masked_mae
 from sfg_med.spec import ImageTask, LabelTask, ModelSpec
-
-AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
-SHAPE = (16, 15, 14)
-
-
-def _save(path, array, affine=AFFINE):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, affine), path)
-
-
-def _case(root, name, seed, *, error=20, image="ct", label="seg"):
-    generator = np.random.default_rng(seed)
-    reference = generator.integers(-200, 600, SHAPE).astype(np.int16)
-    labels = np.zeros(SHAPE, np.uint8)
-    for value in range(1, 6):
-        labels[3 * value - 3 : 3 * value, 4:9, 4:9] = value
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[1:-1, 1:-1, 1:-1] = 1
-    _save(root / "ref" / name / f"{image}.nii.gz", reference)
-    _save(root / "ref" / name / f"{label}.nii.gz", labels)
-    _save(root / "ref" / name / "mask.nii.gz", mask)
-    _save(root / "pred" / name / f"mr_{image}.nii.gz", (reference + error).astype(np.int16))
-    _save(root / "pred" / name / f"mr_{label}.nii.gz", labels)
+from tests.cli.evaluation import AFFINE, SHAPE
+from tests.cli.evaluation import case as _case
+from tests.cli.evaluation import results as _results
+from tests.cli.evaluation import run as _run
+from tests.cli.evaluation import save as _save
 
 
 @pytest.fixture
@@ -43,17 +22,6 @@ def folders(tmp_path):
     for seed, name in enumerate(("case1", "case2", "case3")):
         _case(tmp_path, name, seed, error=10 * (seed + 1))
     return tmp_path
-
-
-def _run(root, *options):
-    arguments = ["-p", root / "pred", "-r", root / "ref", "-o", root / "out", *options]
-    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-
-
-def _results(root):
-    with (root / "out" / "metrics.csv").open() as file:
-        rows = {row["case"]: row for row in csv.DictReader(file)}
-    return rows, json.loads((root / "out" / "summary.json").read_text())
 
 
 def test_numbers_and_contract(folders):
@@ -271,7 +239,7 @@ def test_simulated_data_is_called_simulated(folders):
 def test_range_of_synthrad2025(folders):
     _run(folders)
     narrow = float(_results(folders)[0]["case1"]["psnr_db"])
-    _run(folders, "--synthrad2025")
+    _run(folders, "--definition", "synthrad2025")
     rows, summary = _results(folders)
     assert float(rows["case1"]["psnr_db"]) - narrow == pytest.approx(20 * np.log10(4095 / 4024), rel=1e-4)
     assert summary["hu_range"] == [-1024, 3071]
