@@ -49,8 +49,8 @@ def mr_body(image: NDArray[Any], spacing_mm: Sequence[float], where: str) -> Mas
 def ct_body(hu: NDArray[Any], spacing_mm: Sequence[float], where: str) -> Mask:
     """Body in a CT: denser than halfway from air to fat, the largest piece after an opening, holes filled.
 
-    The opening (a ball of 8 mm) parts the patient from couch and boards, which are thin; what it took from the patient's
-    own surface is given back within the same distance.
+    The opening (a ball of 8 mm) parts the patient from couch and boards, which are thin; what it took from the
+    patient's own surface is given back within the same distance.
 
     Args:
         hu: ``(X, Y, Z)`` in HU, axes closest to right, anterior, superior.

@@ -53,20 +53,22 @@ class Standard:
         return (target[piece] + slopes[piece] * (image - source[piece])).astype(np.float32)
 
 
-def landmarks_of(image: ArrayLike, body: ArrayLike, where: str) -> tuple[float, ...]:
-    """Percentiles of an MR inside the body mask.
+def landmarks_of(image: ArrayLike, body: ArrayLike) -> tuple[float, ...]:
+    """Percentiles of an MR inside the body mask."""
+    return tuple(map(float, np.percentile(np.asarray(image)[np.asarray(body) > 0], PERCENTILES)))
+
+
+def check_landmarks(case: str, landmarks: Sequence[float]) -> None:
+    """Refuse an image two of whose landmarks are equal: so few grey values have no scale.
 
     Raises:
-        SfgMedError: if two of them are equal: so few grey values have no scale.
+        SfgMedError: naming the percentiles.
     """
-    found = np.percentile(np.asarray(image)[np.asarray(body) > 0], PERCENTILES)
-    if np.any(np.diff(found) <= 0):
-        pair = int(np.argmin(np.diff(found)))
-        line = f"percentiles {PERCENTILES[pair]:g} and {PERCENTILES[pair + 1]:g} both {found[pair]:g}"
-        raise SfgMedError(
-            where, "an MR whose percentiles inside the body differ", line, "prepare without --standardise"
-        )
-    return tuple(map(float, found))
+    steps = np.diff(landmarks)
+    if np.any(steps <= 0):
+        pair = int(np.argmin(steps))
+        found = f"percentiles {PERCENTILES[pair]:g} and {PERCENTILES[pair + 1]:g} both {landmarks[pair]:g}"
+        raise SfgMedError(f"case {case}", "an MR whose percentiles inside the body differ", found, "look at the image")
 
 
 def fit_standard(landmarks: Mapping[str, Sequence[float]]) -> Standard:

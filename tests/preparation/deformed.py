@@ -33,7 +33,9 @@ class Motion:
         return (points - self.centre) @ self.rotation.T + self.centre + self.shift + bend
 
 
-def known_motion(seed: int, image: Image, *, degrees: float = 4.0, shift_mm: float = 10.0, bend_mm: float = 6.0) -> Motion:
+def known_motion(
+    seed: int, image: Image, *, degrees: float = 4.0, shift_mm: float = 10.0, bend_mm: float = 6.0
+) -> Motion:
     """Up to 4 degrees about each axis, 10 mm along each, and sine waves of 6 mm and 140 to 220 mm length."""
     rng = np.random.default_rng(seed)
     turn = sitk.Euler3DTransform()

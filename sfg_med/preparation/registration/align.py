@@ -48,9 +48,9 @@ class Alignment:
 def align(mr: Image, mr_body: Image, ct: Image, ct_body: Image, kind: str, engine: Engine) -> Alignment:
     """Register a CT to an MR.
 
-    Figures: mutual information inside the MR's body and Dice of both bodies, each ``_before`` (as the headers place the
-    images), ``_rigid``, and ``_after``; displacement percentiles and Jacobian of the deformable part. A deformation that
-    folds, or that lowers the mutual information, is not used: flag ``deformation_refused``.
+    Figures: mutual information inside the MR's body and Dice of both bodies, each ``_before`` (as the headers place
+    the images), ``_rigid``, and ``_after``; displacement percentiles and Jacobian of the deformable part. A deformation
+    that folds, or that lowers the mutual information, is not used: flag ``deformation_refused``.
 
     Args:
         mr: float32.
@@ -116,7 +116,7 @@ class _Pair:
         own = _centre(image_like(self.body, self.fixed))
         gap = np.subtract(_centre(self.ct_body), own)
         flat = [np.zeros(3), gap * (1, 1, 0), gap]
-        shifts = [base + (0, 0, z) for base, z in itertools.product(flat, START_SHIFTS_MM)]
+        shifts = [base + np.array([0.0, 0.0, z]) for base, z in itertools.product(flat, START_SHIFTS_MM)]
 
         def score(shift: np.ndarray) -> float:
             move = sitk.TranslationTransform(3, shift.tolist())

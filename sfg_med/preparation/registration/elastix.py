@@ -68,9 +68,7 @@ class ElastixEngine:
         return sitk.DisplacementFieldTransform(vectors)
 
 
-def _run(
-    fixed: Image, moving: Image, mask: Image, there: Image | None, options: dict[str, Any], kind: str
-) -> Any:
+def _run(fixed: Image, moving: Image, mask: Image, there: Image | None, options: dict[str, Any], kind: str) -> Any:
     parameters = itk.ParameterObject.New()
     settings = dict(parameters.GetDefaultParameterMap(kind, LEVELS))
     settings.update({name: _words(value) for name, value in {**_COMMON, **options}.items()})
