@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from sfg_med.preparation.standardise import landmarks_of
 
 # Bodies are found on voxels of at least this size.
 BODY_MM = 2.0
+LEAST_VOXELS = 8
 Find = Callable[[NDArray[Any], tuple[float, ...], str], NDArray[np.bool_]]
 
 
@@ -54,7 +56,7 @@ def prepare_case(source: Source, options: Options, engine: Engine) -> Prepared:
     Raises:
         SfgMedError: in one line, for whatever cannot be prepared.
     """
-    images = {role: to_image(read_image(path, role)) for role, path in source.files.items()}
+    images = {role: _read(path, role) for role, path in source.files.items()}
     mr, where = images[MR], str(source.files[MR])
     body = resample(images[MASK], mr, labels=True) > 0 if MASK in images else _body(mr, mr_body, where)
     body = sitk.Cast(body, sitk.sitkUInt8)
@@ -74,6 +76,14 @@ def prepare_case(source: Source, options: Options, engine: Engine) -> Prepared:
     result.figures["body_ml"] = round(float(inside.sum()) * float(np.prod(grid.GetSpacing())) / 1000.0, 1)
     result.landmarks = landmarks_of(array_of(result.images[MR]), inside)
     return result
+
+
+def _read(path: Path, role: str) -> Image:
+    image = to_image(read_image(path, role))
+    if min(image.GetSize()) < LEAST_VOXELS:
+        found = " x ".join(map(str, image.GetSize()))
+        raise SfgMedError(path, f"a volume of at least {LEAST_VOXELS} voxels along every axis", found, "leave it out")
+    return image
 
 
 def _add_ct(

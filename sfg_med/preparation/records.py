@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -54,12 +54,22 @@ class Records:
             raise SfgMedError(output, "cases prepared with the same options", "; ".join(changed), remedy)
 
     def finished(self, source: Source) -> Record | None:
-        """The record of a case that is done, from the same files, and whose files are all there."""
+        """The record of a case that is done, from the same files, and whose files are all there.
+
+        A case whose input is out of reach now (another disk) stays what it is.
+        """
         record = self.cases.get(source.case)
-        if record is None or record["status"] != "done" or record["inputs"] != inputs_of(source):
+        if record is None or record["status"] != "done":
+            return None
+        if not source.problem and record["inputs"] != inputs_of(source):
             return None
         folder = self._path.parent / source.case
         return record if all((folder / name).is_file() for name in record["files"]) else None
+
+    def forget_dropped(self, names: Iterable[str]) -> None:
+        """Forget cases that were dropped and are no longer in the input."""
+        known = set(names)
+        self.cases = {n: r for n, r in self.cases.items() if n in known or r["status"] == "done"}
 
     def put(self, record: Record) -> None:
         """Add or replace a case's record and write the files."""

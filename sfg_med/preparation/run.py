@@ -79,6 +79,7 @@ def run(
     except OSError as error:
         raise SfgMedError(output, "a folder to write to", error.strerror or repr(error), "choose another -o") from error
     records = Records(output, options, f"{engine.name} {engine_version(engine)}", overwrite=overwrite)
+    records.forget_dropped(source.case for source in sources)
     former = former_splits(output / SPLITS)
     result = RunResult()
     try:
@@ -118,6 +119,8 @@ def _prepare(source: Source, output: Path, options: Options, engine: Engine) -> 
         found = f"{type(error).__name__}: {' '.join(str(error).split())[-200:]}"
         remedy = "check its images; if they are fine, report this line"
         record["error"] = str(SfgMedError(f"case {source.case}", "to prepare it", found, remedy))
+    if record["status"] != "done":  # of an earlier input, perhaps
+        shutil.rmtree(output / source.case, ignore_errors=True)
     record["seconds"] = round(time.perf_counter() - began, 2)
     return record
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from sfg_med.data.volumes import Volume
@@ -70,9 +70,9 @@ def deformed_ct(ct: Image, motion: Motion) -> Image:
 
 
 def residual_mm(motion: Motion, transform: sitk.Transform, grid: Image, inside: NDArray[np.bool_]) -> Points:
-    """For voxels inside a mask: how far from x the anatomy lies that a transform brings to x; 0 if it undoes the motion."""
+    """Of voxels inside a mask: how far from x the anatomy lies that a transform brings to x; 0 undoes the motion."""
     points = grid_points(grid)[inside]
-    found = np.array([transform.TransformPoint(p) for p in points.tolist()])
+    found = np.array([transform.TransformPoint(point) for point in points.tolist()])
     return np.linalg.norm(motion(found) - points, axis=1)
 
 

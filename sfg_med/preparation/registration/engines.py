@@ -19,8 +19,8 @@ ENGINES = (AUTO, "elastix", "simpleitk")
 class Engine(Protocol):
     """Maximises mutual information of two float32 images.
 
-    Every result maps a point of the fixed image to one of the moving image, in LPS mm. The same input gives the same
-    result: what is sampled at random is drawn from a fixed seed.
+    Every result maps a point of the fixed image to one of the moving image, in LPS mm. What is sampled at random is
+    drawn from a fixed seed; with one thread the same input gives the same result, with several sums are rounded differently.
     """
 
     name: str
