@@ -20,7 +20,7 @@ class Engine(Protocol):
     """Maximises mutual information of two float32 images.
 
     Every result maps a point of the fixed image to one of the moving image, in LPS mm. What is sampled at random is
-    drawn from a fixed seed; with one thread the same input gives the same result, with several sums are rounded differently.
+    drawn from a fixed seed: with one thread the same input gives the same result (with several, sums round otherwise).
     """
 
     name: str
