@@ -60,10 +60,13 @@ class LabelTask:
     Args:
         name: task name; also the file name of the reference (``<case>/seg.nii.gz``) and the suffix of the output.
         labels: label name to value in files. Channel 0 of the network is background, channel ``i`` the i-th label.
+        structures: label name to what it is in DICOM, where that is not known by its name: any of ``code`` (value, scheme,
+            meaning), ``side`` (left or right), ``colour`` (red, green, blue) and ``type`` (RT ROI Interpreted Type).
     """
 
     name: str = "seg"
     labels: Mapping[str, int] = field(default_factory=lambda: dict(PELVIS_LABELS))
+    structures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kind: str = "labels"
 
     @property

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sfg_med.data.dicom_out.identity import Identity
+from sfg_med.data.dicom_out.results import dicom_files
 from sfg_med.inference.inputs import find_jobs
 from sfg_med.inference.manifest import Record
 from sfg_med.inference.predictor import Predictor
@@ -58,7 +60,9 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
     )
     loaded = load_model(model)
     predictor = Predictor(loaded, **{name: options[name] for name in names})
-    jobs = find_jobs(source, output, loaded.spec)
+    if options["dicom"]:
+        dicom_files(loaded.spec, "")  # before hours of work: does the model predict anything that DICOM has a form for?
+    jobs = find_jobs(source, output, loaded.spec, series=options["series"], dicom=options["dicom"])
     part = (options["part_id"], options["num_parts"])
     ready = time.perf_counter()
     with terminal.progress(len(jobs[part[0] :: part[1]])) as advance, _sigterm_as_interrupt():
@@ -69,6 +73,7 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
             options=options,
             overwrite=options["overwrite"],
             part=part,
+            dicom=Identity.from_environment(remove=options["deidentify"]) if options["dicom"] else None,
             progress=advance,
         )
     page = None if result.interrupted else _write_page(output)

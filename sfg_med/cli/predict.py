@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 _IN = typer.Option(
-    "--input", "-i", help="An image, a folder (walked through all levels), or a CSV list (column image)."
+    "--input",
+    "-i",
+    help="An image, a DICOM series, a folder (walked through all levels), or a CSV list (column image).",
 )
 _OUT = typer.Option("--output", "-o", help="Folder for the results.")
 _MODEL = typer.Option(
@@ -24,6 +26,9 @@ _GROUPS = typer.Option(
 )
 _WHOLE = typer.Option("--whole-image", help="Compute air, too, not only the box around the patient.")
 _PARTS = typer.Option("--entropy-parts", help="With --samples: also write both parts of the entropy.")
+_SERIES = typer.Option(help="Of DICOM, only series whose description is like this, such as 't2*tra'.")
+_DICOM = typer.Option("--dicom", help="Of DICOM series, also write a CT series, RTSTRUCT and DICOM-SEG (x_dicom/).")
+_DEIDENTIFY = typer.Option("--deidentify", help="With --dicom: replace patient and UIDs, leave dates out.")
 
 _DEMONSTRATION = (
     "warning: this is the demonstration model, trained on a few simulated patients. It shows how the program works; "
@@ -43,6 +48,9 @@ def command(
     groups: Annotated[str, _GROUPS] = "model",
     entropy_parts: Annotated[bool, _PARTS] = False,
     whole_image: Annotated[bool, _WHOLE] = False,
+    series: Annotated[str, _SERIES] = "",
+    dicom: Annotated[bool, _DICOM] = False,
+    deidentify: Annotated[bool, _DEIDENTIFY] = False,
     overlap: Annotated[float, typer.Option(min=0.0, max=0.95, help="Part that sliding windows share.")] = 0.5,
     sw_batch_size: Annotated[int, typer.Option(min=1, help="Windows computed at once.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
@@ -69,4 +77,6 @@ def command(
 
     if part_id >= num_parts:
         raise typer.BadParameter(f"{part_id} is not below --num-parts {num_parts}", param_hint="--part-id")
+    if deidentify and not dicom:
+        raise typer.BadParameter("only with --dicom: NIfTI files hold no identity", param_hint="--deidentify")
     raise typer.Exit(predict(source, output, model_file, options, Terminal(called, as_json=as_json, quiet=quiet)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,29 @@ def atomic_path(path: Path, *, keep_suffix: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder to write to; it takes the name ``path`` if the block ends well, and goes otherwise.
+
+    Args:
+        path: final name, of nothing that exists when the block ends.
+
+    Yields:
+        The folder to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{path.name}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in (p for p in temporary.rglob("*") if p.is_file()):
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text in one step."""
     with atomic_path(path) as temporary:
@@ -56,4 +80,7 @@ def remove_leftovers(path: Path) -> None:
     if path.parent.is_dir():
         for leftover in path.parent.glob(f".*{MARK}*"):
             if leftover.name.removesuffix(".tmp").endswith(f"{MARK}{path.name}"):
-                leftover.unlink(missing_ok=True)
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ class Volume:
         header: NIfTI header with the geometry only: grid, sform and qform with their codes, unit of length.
         shape: shape as stored: (X, Y, Z), or with further axes of length one.
         path: where it was read from.
-        format: ``"nifti"`` or ``"itk"``.
+        format: ``"nifti"``, ``"itk"`` or ``"dicom"``.
         notes: flags on the geometry, such as ``"no_orientation"``.
     """
 
@@ -67,13 +67,14 @@ def volume_stem(path: Path) -> str:
 
 
 def read_volume(path: str | Path, *, role: str = "MR", blank_ok: bool = False) -> Volume:
-    """Read NIfTI with nibabel, MetaImage and NRRD with SimpleITK.
+    """Read NIfTI with nibabel, MetaImage and NRRD with SimpleITK, DICOM series with pydicom.
 
     ITK needs orthonormal direction cosines, which NIfTI files often lack; so nibabel reads those.
     Where sform and qform are both given the sform counts.
 
     Args:
-        path: a ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd`` or ``.nhdr`` file.
+        path: a ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd`` or ``.nhdr`` file; the folder of one DICOM series,
+            or a file of a series.
         role: what the file is, for messages.
         blank_ok: accept one value in every voxel: an empty segmentation is a result, an empty MR is not.
 
@@ -85,12 +86,10 @@ def read_volume(path: str | Path, *, role: str = "MR", blank_ok: bool = False) -
     """
     path = Path(path)
     suffix = volume_suffix(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise SfgMedError(path, f"a {role} image", found, "check the path")
-    if not suffix:
-        remedy = f"give one of {', '.join(VOLUME_SUFFIXES)}; DICOM goes through sfg-med prepare"
-        raise SfgMedError(path, f"a {role} image", f"a file named {path.suffix or 'without suffix'}", remedy)
+    if not path.exists():
+        raise SfgMedError(path, f"a {role} image", "no such file", "check the path")
+    if path.is_dir() or not suffix:
+        return _read_dicom(path, role)
     if path.stat().st_size == 0:
         raise SfgMedError(path, f"a {role} image", "an empty file", "copy or export it again")
     is_nifti = suffix in NIFTI_SUFFIXES
@@ -135,6 +134,15 @@ def write_volume(
             image.to_stream(packed)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _read_dicom(path: Path, role: str) -> Volume:
+    from sfg_med.data.dicom import is_dicom, read_series, series_at  # they make volumes, and take time to import
+
+    if path.is_file() and not is_dicom(path):
+        remedy = f"give one of {', '.join(VOLUME_SUFFIXES)}, or DICOM"
+        raise SfgMedError(path, f"a {role} image", f"a file named {path.suffix or 'without suffix'}", remedy)
+    return read_series(series_at(path), role=role)
 
 
 def _cast(array: NDArray[np.generic], dtype: np.dtype) -> NDArray[np.generic]:

@@ -15,6 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from sfg_med.data.atomic import remove_leftovers
+from sfg_med.data.dicom import read_series
+from sfg_med.data.dicom_out.identity import Identity
+from sfg_med.data.dicom_out.results import (
+    dicom_files,
+    is_deidentified,
+    remove_results,
+    results_folder,
+    write_results,
+)
 from sfg_med.data.volumes import Volume, read_volume, write_volume
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import Job, output_files
@@ -58,10 +67,11 @@ class CaseWork:
         predictor: the loaded model.
         job: the case.
         output: the output folder.
+        dicom: write DICOM as well, with or without identity; None for NIfTI only.
     """
 
-    def __init__(self, predictor: Predictor, job: Job, output: Path) -> None:
-        self.predictor, self.job, self.output = predictor, job, output
+    def __init__(self, predictor: Predictor, job: Job, output: Path, dicom: Identity | None = None) -> None:
+        self.predictor, self.job, self.output, self.dicom = predictor, job, output, dicom
         self.record = new_record(job, predictor)
         self._seconds = 0.0
         self._volume: Volume | None = None
@@ -73,7 +83,7 @@ class CaseWork:
         if self.job.error:
             return self
         with self._step():
-            self._volume = read_volume(self.job.source, role=self.predictor.spec.input_name.upper())
+            self._volume = _read(self.job, self.predictor)
             self._prepared = self.predictor.prepare(self._volume)
         return self
 
@@ -117,32 +127,50 @@ class CaseWork:
         for file in files.values():  # a case is either all of one run or unfinished
             remove_leftovers(self.output / file)
             (self.output / file).unlink(missing_ok=True)
+        folder = results_folder(self.output, self.job.stem)
+        remove_leftovers(folder)
+        if self.dicom:
+            remove_results(folder)
         written = {}
         for key, array in _arrays(self.predictor, prediction).items():
             written[key] = array
             write_volume(self.output / files[key], array, volume, array.dtype, f"sfg_med {key}, not for clinical use")
         self.record["measures"], self.record["flags"] = measure(self.predictor.spec, written, volume)
+        if self.dicom and self.job.series:
+            spec, model = self.predictor.spec, self.predictor.model.sha256
+            write_results(folder, self.job.series, spec, written, self.dicom, model)
+            files |= dicom_files(spec, self.job.stem)
         self.record["files"] = files
 
 
-def finished_record(predictor: Predictor, job: Job, output: Path, former: Record | None) -> Record | None:
+def finished_record(
+    predictor: Predictor, job: Job, output: Path, former: Record | None, dicom: Identity | None = None
+) -> Record | None:
     """Record of a case whose files are all there already, or None if it has to be predicted.
 
     Files have their final names only when they are whole, so that their existence is enough. If the manifest
     was lost the record is measured again from the files.
     """
     files = _files(predictor, job)
-    if job.error or not all((output / file).is_file() for file in files.values()):
+    more = dicom_files(predictor.spec, job.stem) if dicom else {}
+    if job.error or not all((output / file).exists() for file in (files | more).values()):
+        return None
+    if dicom and is_deidentified(results_folder(output, job.stem)) != dicom.remove:
         return None
     if former is not None:
         return {**former, "skipped": True} if former["status"] == "done" else None
     record = new_record(job, predictor)
     try:
         written = {key: read_volume(output / file, blank_ok=True).array for key, file in files.items()}
-        record["measures"], record["flags"] = measure(predictor.spec, written, read_volume(job.source))
+        record["measures"], record["flags"] = measure(predictor.spec, written, _read(job, predictor))
     except SfgMedError:
         return None
-    return {**record, "status": "done", "skipped": True, "files": files}
+    return {**record, "status": "done", "skipped": True, "files": files | more}
+
+
+def _read(job: Job, predictor: Predictor) -> Volume:
+    role = predictor.spec.input_name.upper()
+    return read_series(job.series, role=role) if job.series else read_volume(job.source, role=role)
 
 
 def _files(predictor: Predictor, job: Job) -> dict[str, str]:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sfg_med.data.dicom import Series, is_dicom, series_at
 from sfg_med.data.volumes import VOLUME_SUFFIXES, volume_stem, volume_suffix
 from sfg_med.errors import SfgMedError
+from sfg_med.inference.dicom_inputs import matches, refusal, series_name, series_of_folder
 from sfg_med.inference.input_list import LIST_SUFFIXES, read_list
 from sfg_med.spec import ImageTask, ModelSpec
 
@@ -27,12 +29,14 @@ class Job:
         source: the image.
         stem: path of the results relative to the output folder, without ``_<task>.nii.gz``.
         error: why it cannot be predicted; empty if it can.
+        series: the DICOM series, if it is one.
     """
 
     case: str
     source: Path
     stem: str
     error: str = ""
+    series: Series | None = None
 
 
 def output_files(spec: ModelSpec, stem: str, samples: int, *, entropy_parts: bool = False) -> dict[str, str]:
@@ -53,37 +57,79 @@ def output_files(spec: ModelSpec, stem: str, samples: int, *, entropy_parts: boo
     return {key: f"{stem}_{key}.nii.gz" for key in keys}
 
 
-def find_jobs(source: Path, output: Path, spec: ModelSpec) -> list[Job]:
+def find_jobs(source: Path, output: Path, spec: ModelSpec, *, series: str = "", dicom: bool = False) -> list[Job]:
     """List what a run works on, in the order of the case names.
 
     Args:
-        source: an image, a folder (walked through all levels) or a CSV list of images.
+        source: an image, a DICOM series, a folder (walked through all levels) or a CSV list of images.
         output: the output folder; left out of the walk where it lies inside ``source``.
         spec: the model; the name of its input marks dataset folders, those of its outputs are no inputs.
+        series: of DICOM, only series whose description matches (see :func:`sfg_med.inference.dicom_inputs.matches`).
+        dicom: results are wanted as DICOM, too: an input that is none becomes a job with an error.
 
     Raises:
         SfgMedError: if there is nothing to predict.
     """
     if not source.exists():
         raise SfgMedError(source, "an image, a folder or a CSV list", "no such path", "check -i")
-    if source.is_dir():
-        jobs = [_job_in(source, file, spec) for file in _walk(source, output, spec)]
-    elif source.suffix.lower() in LIST_SUFFIXES:
-        jobs = [Job(name, file, name, error) for name, file, error in read_list(source)]
-    elif volume_suffix(source):
-        jobs = [Job(volume_stem(source), source, volume_stem(source))]
-    else:
-        found = f"a file named {source.suffix or 'without suffix'}"
-        remedy = f"give one of {', '.join((*VOLUME_SUFFIXES, *LIST_SUFFIXES))}; DICOM goes through sfg-med prepare"
-        raise SfgMedError(source, "an image, a folder or a CSV list", found, remedy)
+    jobs = _jobs(source, output, spec)
+    if series:
+        jobs = _matching(jobs, series, source)
     if not jobs:
-        raise SfgMedError(
-            source,
-            f"images ({', '.join(VOLUME_SUFFIXES)})",
-            "none",
-            "check -i; DICOM goes through sfg-med prepare",
-        )
+        expected = f"images ({', '.join(VOLUME_SUFFIXES)}) or DICOM series"
+        raise SfgMedError(source, expected, "none", "check -i")
+    if dicom:
+        jobs = [_dicom_only(job) for job in jobs]
     return sorted(_with_unique_names(_without_collisions(jobs, spec)), key=lambda job: job.case)
+
+
+def _jobs(source: Path, output: Path, spec: ModelSpec) -> list[Job]:
+    if source.is_dir():
+        return [job for folder, names in _walk(source, output) for job in _jobs_in(source, folder, names, spec)]
+    if source.suffix.lower() in LIST_SUFFIXES:
+        return [_listed(name, file, error) for name, file, error in read_list(source)]
+    if volume_suffix(source):
+        return [Job(volume_stem(source), source, volume_stem(source))]
+    if is_dicom(source):
+        series = series_at(source)
+        return [_series_job(series_name(series), series)]
+    found = f"a file named {source.suffix or 'without suffix'}"
+    remedy = f"give one of {', '.join((*VOLUME_SUFFIXES, *LIST_SUFFIXES))}, or DICOM"
+    raise SfgMedError(source, "an image, a folder or a CSV list", found, remedy)
+
+
+def _jobs_in(root: Path, folder: Path, names: list[str], spec: ModelSpec) -> list[Job]:
+    jobs = [_job_in(root, file, spec) for file in _images(folder, names, spec)]
+    return jobs + [_series_job(stem, series) for stem, series in series_of_folder(root, folder)]
+
+
+def _series_job(stem: str, series: Series) -> Job:
+    return Job(stem, series.path, stem, refusal(series), series)
+
+
+def _listed(name: str, file: Path, error: str) -> Job:
+    """A row of a list; whether it is DICOM is seen here, since its series decides what is written."""
+    if error or (file.is_file() and (volume_suffix(file) or not is_dicom(file))) or not file.exists():
+        return Job(name, file, name, error)
+    try:
+        return _series_job(name, series_at(file))
+    except SfgMedError as found:
+        return Job(name, file, name, str(found))
+
+
+def _matching(jobs: list[Job], pattern: str, source: Path) -> list[Job]:
+    kept = [job for job in jobs if job.series is None or matches(job.series, pattern)]
+    if jobs and not kept:
+        names = ", ".join(dict.fromkeys(job.series.name for job in jobs if job.series))
+        raise SfgMedError(source, f"a DICOM series like {pattern!r}", names[:300], "change --series")
+    return kept
+
+
+def _dicom_only(job: Job) -> Job:
+    if job.series or job.error:
+        return job
+    remedy = "predict it without --dicom"
+    return replace(job, error=str(SfgMedError(job.source, "a DICOM series for --dicom", "another format", remedy)))
 
 
 def _job_in(root: Path, file: Path, spec: ModelSpec) -> Job:
@@ -95,7 +141,7 @@ def _job_in(root: Path, file: Path, spec: ModelSpec) -> Job:
     return Job(case, file, stem)
 
 
-def _walk(root: Path, output: Path, spec: ModelSpec) -> Iterator[Path]:
+def _walk(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
     skipped = output.resolve()
     seen: set[Path] = set()
     for name, folders, files in os.walk(root, followlinks=True):
@@ -105,7 +151,7 @@ def _walk(root: Path, output: Path, spec: ModelSpec) -> Iterator[Path]:
             continue
         seen.add(here)
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        yield from _images(Path(name), sorted(files), spec)
+        yield Path(name), sorted(files)
 
 
 def _images(folder: Path, names: list[str], spec: ModelSpec) -> list[Path]:

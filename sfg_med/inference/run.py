@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from sfg_med import __version__
+from sfg_med.data.dicom_out.identity import Identity
 from sfg_med.devices import describe_device
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.case import CaseWork, finished_record
@@ -59,6 +60,7 @@ def run_cases(
     options: dict[str, Any],
     overwrite: bool = False,
     part: tuple[int, int] = (0, 1),
+    dicom: Identity | None = None,
     progress: Callable[[Record], None] = lambda record: None,
 ) -> RunResult:
     """Predict every case of a part.
@@ -70,6 +72,7 @@ def run_cases(
         options: options of the call, for the manifest.
         overwrite: predict again what is finished.
         part: index (from 0) and number of parts; a part takes every N-th case.
+        dicom: write DICOM as well, with or without identity; None for NIfTI only.
         progress: called after each case.
 
     Raises:
@@ -88,8 +91,8 @@ def run_cases(
         progress(record)
 
     def start(job: Job) -> CaseWork | Record:
-        former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case))
-        return former or CaseWork(predictor, job, output)
+        former = None if overwrite else finished_record(predictor, job, output, manifest.get(job.case), dicom)
+        return former or CaseWork(predictor, job, output, dicom)
 
     result.interrupted = do_jobs(own, start, keep, on_cpu=predictor.device.type == "cpu")
     manifest.save(last=True)
@@ -134,7 +137,7 @@ def _check_same_model(predictor: Predictor, jobs: Sequence[Job], manifest: Manif
 def versions() -> dict[str, str]:
     """Versions of what computes a result."""
     found = {"sfg_med": __version__, "python": platform.python_version()}
-    for name in ("torch", "monai", "numpy", "nibabel", "SimpleITK"):
+    for name in ("torch", "monai", "numpy", "nibabel", "SimpleITK", "pydicom", "highdicom"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

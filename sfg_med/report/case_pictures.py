@@ -122,7 +122,7 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
 def _open(predictions: Predictions, case: str, reference: Case | None) -> _Case:
     """Find the image that defines the grid: the input where it still is, else a prediction."""
     source = predictions.records.get(case, {}).get("input")
-    path = Path(source) if source and Path(source).is_file() else None
+    path = Path(source) if source and Path(source).exists() else None
     if path is None and reference is not None:
         path = reference.files.get(predictions.spec.input_name)
     if path is not None:

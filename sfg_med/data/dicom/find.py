@@ -19,16 +19,16 @@ from sfg_med.errors import SfgMedError
 def find_series(folder: Path, *, recursive: bool = True) -> list[Series]:
     """List the series of a folder, those that cannot be read as well.
 
-    A series is what has one Series Instance UID in one folder. Files are known by their content, with or without suffix.
-    Hidden files and folders are left out.
+    A series is what has one Series Instance UID in one folder. Files are known by their content, with or without
+    suffix. Hidden files and folders are left out.
 
     Args:
         folder: where to look.
         recursive: also look into the folders below.
 
     Returns:
-        The series, by folder, series number and UID. Files that are DICOM by their name but cannot be read make a series
-        of their own, so that nobody misses them.
+        The series, by folder, series number and UID. Files that are DICOM by their name but cannot be read make a
+        series of their own, so that nobody misses them.
     """
     found = []
     for name, folders, files in os.walk(folder, followlinks=True):
@@ -49,7 +49,8 @@ def series_at(path: Path) -> Series:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise SfgMedError(path, "a DICOM series of images", "none", "check the path")
+        found_instead = "a folder without one" if path.is_dir() else "none"
+        raise SfgMedError(path, "a DICOM series of images", found_instead, "check the path")
     names = ", ".join(series.name for series in found)
     raise SfgMedError(path, "one DICOM series", f"{len(found)} ({names})", "give a file of the one that is wanted")
 
@@ -90,6 +91,7 @@ def _series(folder: Path, headers: Sequence[Header]) -> Series:
         first.modality,
         first.description,
         first.number,
+        first.manufacturer,
         any(header.slices for header in headers),
         why,
         slices,
@@ -100,4 +102,4 @@ def _damaged(folder: Path, files: Sequence[tuple[Path, str]]) -> Series:
     path, found = files[0]
     why = f"{len(files)} file{'s' if len(files) > 1 else ''} that cannot be read ({path.name}: {found})"
     paths = tuple(file for file, _ in files)
-    return Series(path, folder, paths, "", "", "", "", "damaged", 0, True, why, ())
+    return Series(path, folder, paths, "", "", "", "", "damaged", 0, "", True, why, ())

@@ -27,8 +27,8 @@ def in_order(slices: Sequence[Slice]) -> tuple[Slice, ...]:
 def ras_affine(slices: Sequence[Slice]) -> NDArray[np.float64]:
     """(4, 4) voxel (column, row, slice) to RAS millimetres of slices in order.
 
-    The third axis goes from the first position to the last one, so that a tilted gantry is kept as a shear. Source: DICOM
-    PS3.3, C.7.6.2.1.1.
+    The third axis goes from the first position to the last one, so that a tilted gantry is kept as a shear. Source:
+    DICOM PS3.3, C.7.6.2.1.1.
     """
     first, last = (np.array(s.position, np.float64) for s in (slices[0], slices[-1]))
     between_rows, between_columns = slices[0].spacing_mm or (1.0, 1.0)

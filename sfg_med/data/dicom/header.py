@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from sfg_med.data.dicom.slices import SIEMENS_B_VALUE, Slice, slices_of
@@ -19,8 +20,8 @@ _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "SeriesDescription", "ProtocolName", "EchoTime"),
     *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "FrameOfReferenceUID"),
     *("SequenceName", "DiffusionBValue", "TemporalPositionIdentifier", "NumberOfFrames", "Rows", "Columns"),
-    *("SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope"),
-    *("RescaleIntercept", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", SIEMENS_B_VALUE),
+    *("SamplesPerPixel", "Manufacturer", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("RescaleSlope", "RescaleIntercept", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
 
 
@@ -40,6 +41,7 @@ class Header:
         number: of the series.
         syntax: Transfer Syntax UID.
         samples: values a pixel.
+        manufacturer: of what made the image.
         image_type: as stored.
         slices: its planes; none if it holds no image.
     """
@@ -55,6 +57,7 @@ class Header:
     number: int
     syntax: str
     samples: int
+    manufacturer: str
     image_type: tuple[str, ...]
     slices: tuple[Slice, ...]
 
@@ -85,7 +88,8 @@ def read_header(path: Path) -> Header | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values that are not quite as the standard wants them are common
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            tags = [*map(Tag, _TAGS), SIEMENS_B_VALUE]
+            dataset = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
             return _header(path, dataset)
     except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, InvalidDicomError) as error:
         found = f"a damaged one ({' '.join(str(error).split())[:100] or type(error).__name__})"
@@ -99,9 +103,10 @@ def _header(path: Path, dataset: Dataset) -> Header | None:
         return None
     if not sop_class and "Modality" not in dataset:
         raise ValueError("no DICOM attributes")
+    image_uid = _text(dataset, "SOPInstanceUID") or _text(meta, "MediaStorageSOPInstanceUID")
     return Header(
         path,
-        _text(dataset, "SOPInstanceUID") or _text(meta, "MediaStorageSOPInstanceUID"),
+        image_uid,
         _text(dataset, "SeriesInstanceUID"),
         _text(dataset, "StudyInstanceUID"),
         _text(dataset, "FrameOfReferenceUID"),
@@ -111,8 +116,9 @@ def _header(path: Path, dataset: Dataset) -> Header | None:
         int(_text(dataset, "SeriesNumber") or 0),
         _text(meta, "TransferSyntaxUID") or "1.2.840.10008.1.2",
         int(dataset.get("SamplesPerPixel") or 1),
+        _text(dataset, "Manufacturer"),
         tuple(map(str, dataset.get("ImageType") or ())),
-        slices_of(path, dataset),
+        slices_of(path, dataset, image_uid, sop_class),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import warnings
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -60,7 +62,7 @@ def _geometry(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> nib.N
     return header
 
 
-def _stack(slices: tuple[Slice, ...]) -> NDArray[np.generic]:
+def _stack(slices: tuple[Slice, ...]) -> NDArray[Any]:
     """(columns, rows, slices) values; a multi-frame file is decoded once."""
     planes = []
     for file, members in groupby(slices, key=lambda s: s.file):
@@ -71,22 +73,22 @@ def _stack(slices: tuple[Slice, ...]) -> NDArray[np.generic]:
     return np.stack(planes).T  # the type that holds all of them
 
 
-def _pixels(file: object) -> NDArray[np.generic]:
+def _pixels(file: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pixel_array(str(file))
+            return pixel_array(file)
     except Exception as error:  # decoders raise whatever they like
         found = f"damaged ones ({' '.join(str(error).split())[:120] or type(error).__name__})"
-        raise SfgMedError(str(file), "readable pixels", found, "copy or export it again") from error
+        raise SfgMedError(file, "readable pixels", found, "copy or export it again") from error
 
 
-def _rescaled(stored: NDArray[np.generic], plane: Slice) -> NDArray[np.generic]:
+def _rescaled(stored: NDArray[Any], plane: Slice) -> NDArray[np.generic]:
     slope, intercept = plane.rescale
     if (slope, intercept) == (1.0, 0.0):
         return stored
     if slope == 1.0 and intercept.is_integer():
         low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
-        fits = -32768 <= low and high <= 32767
+        fits = low >= -32768 and high <= 32767
         return (stored.astype(np.int32) + int(intercept)).astype(np.int16 if fits else np.int32)
     return (stored * slope + intercept).astype(np.float32)

@@ -24,6 +24,7 @@ class Series:
         modality: ``MR``, ``CT``, ...; ``""`` of files that cannot be read at all.
         description: of the series, else the name of its protocol.
         number: of the series.
+        manufacturer: of what made it.
         is_image: whether it holds images at all (of whatever kind), and no structures, plans or reports.
         reason: why it cannot be read as one volume, in one phrase; ``""`` if it can.
         slices: the slices in order along their normal; empty if it cannot be read.
@@ -38,6 +39,7 @@ class Series:
     modality: str
     description: str
     number: int
+    manufacturer: str
     is_image: bool
     reason: str
     slices: tuple[Slice, ...] = field(repr=False)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Slice:
         spacing_mm: between rows, between columns; None if the file does not say.
         shape: rows, columns.
         rescale: slope and intercept that make values of the stored ones.
+        image_uid: SOP Instance UID.
+        sop_class: SOP Class UID.
         marks: what may tell two volumes of a series apart (``b-values``, ``echo times``, ...), as text.
     """
 
@@ -39,6 +41,8 @@ class Slice:
     spacing_mm: tuple[float, ...] | None
     shape: tuple[int, int]
     rescale: tuple[float, float] = (1.0, 0.0)
+    image_uid: str = ""
+    sop_class: str = ""
     marks: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -58,12 +62,14 @@ class Slice:
         return np.cross(cosines[:3], cosines[3:])
 
 
-def slices_of(file: Path, dataset: Dataset) -> tuple[Slice, ...]:
+def slices_of(file: Path, dataset: Dataset, image_uid: str, sop_class: str) -> tuple[Slice, ...]:
     """The planes of a file, in the order in which they are stored.
 
     Args:
         file: the file.
         dataset: its attributes; pixels are not needed.
+        image_uid: SOP Instance UID.
+        sop_class: SOP Class UID.
     """
     shape = (int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0))
     if 0 in shape:
@@ -72,9 +78,10 @@ def slices_of(file: Path, dataset: Dataset) -> tuple[Slice, ...]:
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     count = int(dataset.get("NumberOfFrames") or 1)
     if frames is None and count == 1:
-        return (_slice(file, 0, shape, [dataset]),)
+        return (replace(_slice(file, 0, shape, [dataset]), image_uid=image_uid, sop_class=sop_class),)
     frames = [*(frames or []), *[Dataset()] * count][:count]
-    return tuple(_slice(file, i, shape, [*_groups(frame), *_groups(shared[0])]) for i, frame in enumerate(frames))
+    found = (_slice(file, i, shape, [*_groups(frame), *_groups(shared[0])]) for i, frame in enumerate(frames))
+    return tuple(replace(plane, image_uid=image_uid, sop_class=sop_class) for plane in found)
 
 
 def _groups(frame: Dataset) -> list[Dataset]:
@@ -92,7 +99,7 @@ def _slice(file: Path, frame: int, shape: tuple[int, int], groups: list[Dataset]
         _numbers(groups, "PixelSpacing"),
         shape,
         (slope, intercept),
-        _marks(groups),
+        marks=_marks(groups),
     )
 
 
