@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sfg_med.data.dicom import is_dicom, read_series, series_at
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.errors import SfgMedError
 
@@ -21,7 +20,8 @@ def read_image(path: Path, role: str) -> Volume:
     Raises:
         SfgMedError: if it cannot be read, or is of another kind by its DICOM header or its values.
     """
-    volume = _read(path, role)
+    name = role.upper() if role in ("mr", "ct") else role
+    volume = read_volume(path, role=name, blank_ok=role == "seg")
     modality = next((note.split(":")[1] for note in volume.notes if note.startswith("modality:")), "")
     if modality:
         raise SfgMedError(path, f"modality {role.upper()}", f"modality {modality}", "correct which file is which")
@@ -31,13 +31,6 @@ def read_image(path: Path, role: str) -> Volume:
         low, high = volume.array.min(), volume.array.max()
         raise SfgMedError(path, "whole numbers from 0 as labels", f"values {low:g} to {high:g}", "correct the file")
     return volume
-
-
-def _read(path: Path, role: str) -> Volume:
-    name = role.upper() if role in ("mr", "ct") else role
-    if path.is_dir() or is_dicom(path):
-        return read_series(series_at(path), role=name)
-    return read_volume(path, role=name, blank_ok=role == "seg")
 
 
 def _check_values(path: Path, volume: Volume, role: str) -> None:

@@ -215,3 +215,49 @@ def test_a_shorter_ct_shortens_the_case_and_organs_on_it_move_along(
         found = read_volume(tmp_path / f"out/x/{role}.nii.gz")
         np.testing.assert_array_equal(found.array, getattr(man, role)[..., 4:])
         np.testing.assert_allclose(found.affine, shift, atol=1e-4)
+
+
+def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    from tests.preparation.dicom_series import write_series
+
+    root = tmp_path / "in"
+    for name in ("p1", "p2"):
+        write_series(root / name / "mr", man.mr, man.affine, "MR", "t2_tse_tra")
+        write_series(root / name / "plan", man.ct, man.affine, "CT", "Pelvis")
+    write_series(root / "p1/short", man.mr, man.affine, "MR", "t2_tse_sag", drop=(5,))
+    write_series(root / "p2/again", man.mr, man.affine, "MR", "t2_tse_tra_2")
+    assert prepare(root, tmp_path / "out", *QUICK) == 1
+    for role in ("mr", "ct"):
+        found = read_volume(tmp_path / f"out/p1/{role}.nii.gz")
+        np.testing.assert_allclose(found.affine, man.affine, atol=1e-3)
+        kept = man.mask > 0
+        np.testing.assert_array_equal(found.array[kept], getattr(man, role)[kept])
+    with (tmp_path / "out/dropped.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["case"], row["what"]): row["reason"] for row in csv.DictReader(file)}
+    assert "missing" in rows["p1", "series 001_t2_tse_sag"] or "gap" in rows["p1", "series 001_t2_tse_sag"]
+    assert "expected one MR series, found 2" in rows["p2", "case"]
+    # a CSV says which one is wanted
+    (tmp_path / "c.csv").write_text("case,mr,ct\np2,in/p2/again,in/p2/plan\n")
+    assert prepare(tmp_path / "c.csv", tmp_path / "out", *QUICK) == 0
+    # the wrong modality is known by the header
+    (tmp_path / "d.csv").write_text("case,mr,ct\np3,in/p2/plan,in/p2/again\n")
+    assert prepare(tmp_path / "d.csv", tmp_path / "wrong", *QUICK) == 1
+    assert "expected modality MR, found modality CT" in dropped(tmp_path / "wrong")["p3"]
+
+
+@pytest.mark.shared
+def test_a_real_prostate_mr_without_ct(tmp_path: Path, prepare: Prepare, shared_data: Path) -> None:
+    """The field of view lies inside the body; every second voxel in plane."""
+    for name in ("t2", "prostate"):
+        whole = nib.load(shared_data / f"promise12/case01_{name}.nii.gz")
+        affine = whole.affine @ np.diag([2.0, 2.0, 1.0, 1.0])
+        save(tmp_path / f"{name}.nii.gz", np.asarray(whole.dataobj)[::2, ::2], affine)
+    (tmp_path / "c.csv").write_text("case,mr,seg\nx,t2.nii.gz,prostate.nii.gz\n")
+    assert prepare(tmp_path / "c.csv", tmp_path / "out", "--require", "mr,seg", "--engine", "simpleitk") == 0
+    seg = read_volume(tmp_path / "out/x/seg.nii.gz")
+    assert seg.array.sum() * seg.voxel_ml == pytest.approx(
+        np.asarray(nib.load(tmp_path / "prostate.nii.gz").dataobj).sum() * seg.voxel_ml
+    )
+    mask = read_volume(tmp_path / "out/x/mask.nii.gz").array > 0
+    assert mask[seg.array > 0].mean() > 0.99
+    assert mask.mean() > 0.6
