@@ -114,7 +114,7 @@ def _table(records: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     table = Table(title="sfg-med prepare", title_justify="left")
-    for name in ("case", "status", "seconds", "Dice of bodies", "mutual information", "moved, mm (95 %)", "flags"):
+    for name in ("case", "status", "seconds", "Dice", "MI (nats)", "moved mm", "flags"):
         table.add_column(name)
     for record in records:
         figures = record["figures"]

@@ -12,7 +12,7 @@ from sfg_med.preparation.images import Image, array_of
 
 # A resampled CT is air where nothing was scanned.
 AIR_HU = -1000.0
-# Sizes that differ by less than this part of a voxel are the same grid.
+# Grids that differ by less (mm; part of a voxel) are the same.
 _SAME = 1e-3
 
 
@@ -53,6 +53,8 @@ def resample(
         fill: value where the image has no data.
         labels: whether values are labels.
     """
+    if transform is None and _same(image, grid):
+        return image  # resampling would add rounding
     if not labels:
         image = _smooth(image, grid)
     kind = sitk.sitkNearestNeighbor if labels else sitk.sitkLinear
@@ -70,6 +72,14 @@ def common_box(mask: Image) -> tuple[list[int], list[int]]:
     """Size and first index of the box around a mask, for ``SimpleITK.RegionOfInterest``; the mask must not be empty."""
     places = [np.flatnonzero(array_of(mask).any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     return [int(p[-1] - p[0] + 1) for p in places], [int(p[0]) for p in places]
+
+
+def _same(image: Image, grid: Image) -> bool:
+    """Whether both have one grid."""
+    return image.GetSize() == grid.GetSize() and all(
+        np.allclose(getattr(image, name)(), getattr(grid, name)(), rtol=0, atol=_SAME)
+        for name in ("GetSpacing", "GetOrigin", "GetDirection")
+    )
 
 
 def _smooth(image: Image, grid: Image) -> Image:

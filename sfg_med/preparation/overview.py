@@ -20,6 +20,8 @@ from sfg_med.preparation.inputs import CT, MASK, MR, SEG
 # CT window: centre 40, width 400 HU.
 WINDOW_HU = (-160.0, 240.0)
 SQUARE_MM = 30.0
+# Width of a picture in inches.
+WIDTH_IN = 3.2
 # Name, axis that the plane cuts, and what lies at the left, right, top and bottom of the picture.
 _PLANES = (("axial", 2, "RLAP"), ("coronal", 1, "RLSI"), ("sagittal", 0, "APSI"))
 _BEFORE, _AFTER, _BODY = "tab:orange", "tab:cyan", "tab:red"
@@ -41,8 +43,10 @@ def write_overview(path: Path, case: str, prepared: Prepared) -> None:
             volumes[name] = array_of(image)
     columns = (_draw_mr, _draw_ct, _draw_checkerboard, _draw_outlines) if CT in volumes else (_draw_mr,)
     centre = [int(np.rint(p.mean())) for p in np.nonzero(volumes[MASK])]
-    figure = Figure(figsize=(3.4 * len(columns) + 0.6, 10.6), layout="constrained")
-    rows = figure.subplots(3, len(columns), squeeze=False)
+    x, y, z = (n * mm for n, mm in zip(volumes[MR].shape, spacing, strict=True))
+    heights = [WIDTH_IN * high / wide for high, wide in ((y, x), (z, x), (z, y))]
+    figure = Figure(figsize=((WIDTH_IN + 0.3) * len(columns) + 0.5, sum(heights) + 2.6), layout="constrained")
+    rows = figure.subplots(3, len(columns), squeeze=False, height_ratios=heights)
     for axes, (plane, axis, marks) in zip(rows, _PLANES, strict=True):
         cut = {name: _cut(volume, axis, centre[axis]) for name, volume in volumes.items()}
         sides = [mm for n, mm in enumerate(spacing) if n != axis]
@@ -58,7 +62,7 @@ def write_overview(path: Path, case: str, prepared: Prepared) -> None:
         rows[0][3].set_title("outline of the body on the MR", fontsize=9)
         names = ((_BEFORE, "CT as the headers say"), (_AFTER, "CT aligned"), (_BODY, "mask: both scans"))
         handles = [Line2D([], [], color=color, label=name) for color, name in names]
-        rows[2][3].legend(handles=handles, fontsize=7, loc="lower center", framealpha=0.8)
+        figure.legend(handles=handles, fontsize=8, loc="outside lower right", ncols=3)
     figure.suptitle(_title(case, prepared), fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -73,9 +77,9 @@ def _cut(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
 def _frame(ax: Axes, shape: tuple[int, ...], sides: list[float], marks: str) -> None:
     ax.set_aspect(sides[1] / sides[0])
     height, width = shape[0], shape[1]
-    for side, length, put, labels in ((sides[0], width, ax.set_xticks, 1), (sides[1], height, ax.set_yticks, 1)):
+    for side, length, put in ((sides[0], width, ax.set_xticks), (sides[1], height, ax.set_yticks)):
         ticks = np.arange(0, length * side, 100.0)
-        put(ticks / side - 0.5, [f"{t:g}" for t in ticks * labels], fontsize=7)
+        put(ticks / side - 0.5, [f"{t:g}" for t in ticks], fontsize=7)
     places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
     places += ((0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))
     for mark, (x, y, across, along) in zip(marks, places, strict=True):
@@ -126,7 +130,8 @@ def _title(case: str, prepared: Prepared) -> str:
     parts = [case]
     if "body_dice_before" in figures:
         for name, words in (("body_dice", "Dice of the bodies"), ("mutual_information", "mutual information")):
-            parts.append(f"{words} {figures[f'{name}_before']:.3f} before, {figures[f'{name}_{last}']:.3f} after")
+            after = f" before, {figures[f'{name}_{last}']:.3f} after" if last != "before" else ""
+            parts.append(f"{words} {figures[f'{name}_before']:.3f}{after}")
     if "displacement_mm_p95" in figures:
         moved, smallest = figures["displacement_mm_p95"], figures["jacobian_min"]
         parts.append(f"deformation: 95 % move under {moved:.1f} mm, smallest Jacobian {smallest:.2f}")

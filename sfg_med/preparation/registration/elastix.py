@@ -18,8 +18,9 @@ LEVELS = 3
 BENDING = 50.0
 _COMMON = {
     "NumberOfResolutions": LEVELS,
-    "MaximumNumberOfIterations": 300,
-    "NumberOfSpatialSamples": 4096,
+    "MaximumNumberOfIterations": 200,
+    "NumberOfSpatialSamples": 2048,
+    "Interpolator": "LinearInterpolator",
     "NewSamplesEveryIteration": True,
     "ImageSampler": "RandomCoordinate",
     "NumberOfHistogramBins": 32,
