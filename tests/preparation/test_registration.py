@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from pipelines.known_motion import Motion, residual_mm
+from pipelines.registration_error import moved_pair
 from sfg_med.data.simulation import simulate_case
+from sfg_med.data.volumes import Volume
 from sfg_med.errors import SfgMedError
-from sfg_med.preparation.images import array_of, image_like
+from sfg_med.preparation.images import array_of, image_like, to_image
 from sfg_med.preparation.registration import align, choose_engine
-from tests.preparation.deformed import Motion, deformed_ct, image_of, known_motion, residual_mm
 
 ELASTIX = pytest.param(
     "elastix",
@@ -26,16 +30,12 @@ Pair = tuple[sitk.Image, sitk.Image, sitk.Image, sitk.Image, Motion]
 def pair() -> Pair:
     """MR, its body, the moved CT, its body, and the motion; the CT goes on beyond the MR at both ends."""
     man = simulate_case(3, (6.0, 6.0, 6.0), "whole")
-    mr, ct, mask = (image_of(a.astype(np.float32), man.affine) for a in (man.mr, man.ct, man.mask))
-    motion = known_motion(3, ct)
-    body = sitk.Cast(mask, sitk.sitkUInt8)
-    return (
-        mr[:, :, 6:-6],
-        body[:, :, 6:-6],
-        deformed_ct(ct, motion),
-        sitk.Cast(deformed_ct(mask, motion) > 0.5, sitk.sitkUInt8),
-        motion,
-    )
+    mr, ct = (_image(array, man.affine) for array in (man.mr, man.ct))
+    return moved_pair(mr, ct, 3, 36.0)
+
+
+def _image(array: np.ndarray, affine: np.ndarray) -> sitk.Image:
+    return to_image(Volume(array, affine, nib.Nifti1Header(), array.shape, Path("simulated")))
 
 
 @pytest.mark.parametrize("name", ["simpleitk", ELASTIX])

@@ -5,20 +5,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from sfg_med.data.volumes import Volume
-from sfg_med.preparation.images import Image, array_of, image_like, to_image
+from sfg_med.preparation.grid import AIR_HU
+from sfg_med.preparation.images import Image
 
 Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Motion:
-    """``g(y) = R (y - c) + c + t + bend(y)``: where the tissue at point y (LPS mm) of the moved CT was before."""
+    """``g(y) = R (y - c) + c + t + bend(y)``: where the tissue at a point y of the moved CT was before, LPS mm.
+
+    Args:
+        rotation: R, ``(3, 3)``.
+        centre: c, ``(3,)``.
+        shift: t, ``(3,)``.
+        amplitude: of the bend along x, y and z, ``(3,)``.
+        waves: wave vector in radians a mm of each component's sine, ``(3, 3)``.
+        phases: of each component, ``(3,)``.
+    """
 
     rotation: Points
     centre: Points
@@ -36,7 +44,15 @@ class Motion:
 def known_motion(
     seed: int, image: Image, *, degrees: float = 4.0, shift_mm: float = 10.0, bend_mm: float = 6.0
 ) -> Motion:
-    """Up to 4 degrees about each axis, 10 mm along each, and sine waves of 6 mm and 140 to 220 mm length."""
+    """A random motion about the middle of an image.
+
+    Args:
+        seed: random seed.
+        image: what is moved.
+        degrees: largest angle about each axis.
+        shift_mm: largest shift along each axis.
+        bend_mm: largest amplitude of the bend along each axis; its sine waves are 140 to 220 mm long.
+    """
     rng = np.random.default_rng(seed)
     turn = sitk.Euler3DTransform()
     turn.SetRotation(*np.deg2rad(rng.uniform(-degrees, degrees, 3)))
@@ -54,32 +70,33 @@ def known_motion(
     )
 
 
-def grid_points(image: Image) -> Points:
-    """LPS points of all voxels, ``(X, Y, Z, 3)``."""
-    index = np.moveaxis(np.indices(image.GetSize()), 0, -1) * np.asarray(image.GetSpacing())
-    return index @ np.reshape(image.GetDirection(), (3, 3)).T + np.asarray(image.GetOrigin())
-
-
-def deformed_ct(ct: Image, motion: Motion) -> Image:
-    """The CT as it would have been scanned after the motion, in the same grid, linear interpolation, air outside."""
-    points = grid_points(ct)
+def moved_image(image: Image, motion: Motion, fill: float = AIR_HU) -> Image:
+    """The image as it would have been scanned after the motion, in the same grid, interpolated linearly."""
+    points = _points(image)
     displacement = motion(points.reshape(-1, 3)).reshape(points.shape) - points
     field = sitk.GetImageFromArray(np.ascontiguousarray(displacement.transpose(2, 1, 0, 3)), isVector=True)
-    field.CopyInformation(ct)
-    return sitk.Resample(ct, ct, sitk.DisplacementFieldTransform(field), sitk.sitkLinear, -1000.0)
+    field.CopyInformation(image)
+    return sitk.Resample(image, image, sitk.DisplacementFieldTransform(field), sitk.sitkLinear, fill)
 
 
 def residual_mm(motion: Motion, transform: sitk.Transform, grid: Image, inside: NDArray[np.bool_]) -> Points:
-    """Of voxels inside a mask: how far from x the anatomy lies that a transform brings to x; 0 undoes the motion."""
-    points = grid_points(grid)[inside]
+    """Of voxels inside a mask: how far from x the anatomy lies that a transform brings to x; 0 undoes the motion.
+
+    Args:
+        motion: what was done to the moving image.
+        transform: point of the fixed image to point of the moving one.
+        grid: the fixed image.
+        inside: ``(X, Y, Z)``.
+
+    Returns:
+        One distance for each voxel.
+    """
+    points = _points(grid)[inside]
     found = np.array([transform.TransformPoint(point) for point in points.tolist()])
     return np.linalg.norm(motion(found) - points, axis=1)
 
 
-def image_of(array: NDArray[np.generic], affine: Points) -> Image:
-    """Voxels ``(X, Y, Z)`` with a RAS affine as an image."""
-    volume = Volume(array, affine, nib.Nifti1Header(), array.shape, path=None)  # type: ignore[arg-type]
-    return to_image(volume)
-
-
-__all__ = ["array_of", "deformed_ct", "grid_points", "image_like", "image_of", "known_motion", "residual_mm"]
+def _points(image: Image) -> Points:
+    """LPS points of all voxels, ``(X, Y, Z, 3)``."""
+    index = np.moveaxis(np.indices(image.GetSize()), 0, -1) * np.asarray(image.GetSpacing())
+    return index @ np.reshape(image.GetDirection(), (3, 3)).T + np.asarray(image.GetOrigin())
