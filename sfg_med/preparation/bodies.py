@@ -50,7 +50,7 @@ def ct_body(hu: NDArray[Any], spacing_mm: Sequence[float], where: str) -> Mask:
     """Body in a CT: denser than halfway from air to fat, the largest piece after an opening, holes filled.
 
     The opening (a ball of 8 mm) parts the patient from couch and boards, which are thin; what it took from the
-    patient's own surface is given back within the same distance.
+    patient's own surface is given back within one voxel: more would give the couch under the back, too.
 
     Args:
         hu: ``(X, Y, Z)`` in HU, axes closest to right, anterior, superior.
@@ -64,24 +64,24 @@ def ct_body(hu: NDArray[Any], spacing_mm: Sequence[float], where: str) -> Mask:
 
 
 def without_couch(hu: NDArray[Any], body: Mask, spacing_mm: Sequence[float]) -> tuple[NDArray[np.float32], float]:
-    """A CT in which everything but the body and 3 mm around it is air.
+    """A CT in which everything but the body and its edge (3 mm, at least a voxel) is air.
 
     Returns:
         The CT ``(X, Y, Z)`` in HU, and the volume in ml of what was denser than the skin's threshold and went.
     """
-    kept = ndimage.distance_transform_edt(~body, sampling=spacing_mm) <= EDGE_MM
+    kept = ndimage.distance_transform_edt(~body, sampling=spacing_mm) <= max(EDGE_MM, *spacing_mm)
     removed = float((~kept & (hu > SKIN_HU)).sum()) * float(np.prod(spacing_mm)) / 1000.0
     return np.where(kept, hu, AIR_HU).astype(np.float32), removed
 
 
 def _largest(mask: Mask, spacing_mm: Sequence[float], radius_mm: float) -> Mask:
-    """The largest piece that is left after an opening, with what the opening took from its surface."""
+    """The largest piece that is left after an opening, with what the opening took from its outermost voxels."""
     core = _opened(mask, spacing_mm, radius_mm)
     pieces, count = ndimage.label(core)
     if not count:
         return core
     core = pieces == np.argmax(np.bincount(pieces.ravel())[1:]) + 1
-    near = ndimage.distance_transform_edt(~core, sampling=spacing_mm) <= radius_mm
+    near = ndimage.distance_transform_edt(~core, sampling=spacing_mm) <= max(spacing_mm)
     pieces, _ = ndimage.label(mask & near)
     return (pieces > 0) & np.isin(pieces, np.unique(pieces[core]))
 
