@@ -16,7 +16,7 @@ _REQUIRE = typer.Option(help="What a case must have: mr,ct | mr,seg | mr,ct,seg 
 _SEG = typer.Option("--seg-on", help="mr or ct: the image that organs were drawn on.")
 _SPACING = typer.Option(help="Voxel size in mm, one number or three; default: each MR's own grid.")
 _REGISTRATION = typer.Option(help="How the CT is moved onto the MR: none, rigid or deformable.")
-_ENGINE = typer.Option(help="auto (elastix where installed), elastix or simpleitk.")
+_ENGINE = typer.Option(help="auto (simpleitk), elastix or simpleitk.")
 _STANDARDISE = typer.Option("--standardise", help="One intensity scale for all MR (Nyul), fitted on training cases.")
 _LANDMARKS = typer.Option(help="Apply the scale of this standardisation.json instead of fitting one.")
 _COUCH = typer.Option("--keep-couch", help="Leave couch and boards in the CT.")

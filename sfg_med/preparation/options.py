@@ -22,7 +22,7 @@ class Options:
         spacing_mm: voxel size of the dataset; ``None`` is each MR's own.
         n4: correct the MR's bias field.
         registration: ``none``, ``rigid`` or ``deformable``.
-        engine: ``auto``, ``elastix`` or ``simpleitk``.
+        engine: ``auto`` (SimpleITK), ``elastix`` or ``simpleitk``.
         couch: keep what lies outside the body in the CT.
     """
 

@@ -44,17 +44,16 @@ class Engine(Protocol):
 
 
 def choose_engine(name: str) -> Engine:
-    """The engine of a name; ``auto`` is elastix where it is installed, else SimpleITK.
+    """The engine of a name; ``auto`` is SimpleITK, which is always there.
 
     Raises:
         SfgMedError: for an unknown or missing one.
     """
     if name not in ENGINES:
         raise SfgMedError("--engine", " or ".join(ENGINES), repr(name), "choose one of them")
-    there = importlib.util.find_spec("itk.ElastixPython") is not None
-    if name == "elastix" and not there:
+    if name == "elastix" and importlib.util.find_spec("itk.ElastixPython") is None:
         raise SfgMedError("--engine", "itk-elastix", "it is not installed", "pip install 'sfg-med[registration]'")
-    if name == "elastix" or (name == AUTO and there):
+    if name == "elastix":
         from sfg_med.preparation.registration.elastix import ElastixEngine
 
         return ElastixEngine()
