@@ -1,5 +1,5 @@
 #!/bin/bash
-# The job scripts on a Slurm cluster that this script starts on this machine and stops again (about ten minutes, as root):
+# The job scripts on a Slurm cluster that this script starts on this machine and stops again (about 20 minutes, as root):
 #   pipelines/slurm/try.sh [FOLDER]      FOLDER for all files; default: a new one under /tmp, removed if all went well
 # PARTS=cohort, train, compare or scaling: only that part. Needs Debian's slurm-wlm and munge, and sfg-med, python and torchrun on the PATH.
 set -euo pipefail
@@ -101,8 +101,14 @@ try_compare() {
 
 try_scaling() {
   local tasks start array merge times=()
-  say "scaling: 24 volumes of usual size by one task and by two, a CPU each"
-  sfg-med simulate --out "$work/larger" --cases 24 --seed 6 --field-of-view whole --spacing 1.5,1.5,3 --jobs 2 --quiet
+  say "scaling: 48 volumes (24 simulated men, each twice) by one task and by two, a CPU each"
+  sfg-med simulate --out "$work/men" --cases 24 --seed 6 --field-of-view whole --jobs 2 --quiet
+  for man in "$work"/men/case*; do
+    for copy in a b; do
+      mkdir -p "$work/larger/$(basename "$man")$copy"
+      ln -sf "$man/mr.nii.gz" "$work/larger/$(basename "$man")$copy/mr.nii.gz"
+    done
+  done
   cd "$work/logs"
   for tasks in 1 2; do
     rm -rf "$work/scaled$tasks"

@@ -79,7 +79,8 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
             limits=limits,
             progress=advance,
         )
-    page = None if result.interrupted else _write_page(output)
+    # Of several parts the last one draws it: each would draw what the others have done so far.
+    page = _write_page(output) if result.complete and not result.interrupted else None
     terminal.summary(result, output, page, ready)
     if result.interrupted:
         return INTERRUPTED

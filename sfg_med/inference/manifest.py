@@ -53,12 +53,15 @@ class Manifest:
         self._own[record["case"]] = record
         self.save()
 
-    def save(self, *, last: bool = False) -> None:
+    def save(self, *, last: bool = False) -> dict[str, Record]:
         """Write both files, merged with what other calls and parts have written.
 
         Args:
             last: nothing will follow. Another part may end between our reading and our writing, so look again
                 until nothing has changed: then whoever writes last has read everything.
+
+        Returns:
+            The records of all calls and parts, by case.
 
         Raises:
             SfgMedError: if they cannot be written.
@@ -68,9 +71,10 @@ class Manifest:
                 write_json(self._part, self._document(self._own))
             while True:
                 state = self._state()
-                self._write_all(self._merged())
+                records = self._merged()
+                self._write_all(records)
                 if not last or state == self._state():
-                    return
+                    return records
         except OSError as error:
             found = error.strerror or repr(error)
             raise SfgMedError(self._output, "room to write the manifest", found, "free some or change -o") from error

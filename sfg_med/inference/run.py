@@ -32,10 +32,12 @@ class RunResult:
     Args:
         records: record of every case that this call worked on or found finished.
         interrupted: whether it was stopped from outside (Ctrl-C, SIGTERM).
+        complete: whether every case of all parts has a record.
     """
 
     records: list[Record] = field(default_factory=list)
     interrupted: bool = False
+    complete: bool = False
 
     @property
     def failures(self) -> list[Record]:
@@ -99,7 +101,8 @@ def run_cases(
         return finished or CaseWork(predictor, job, output, dicom, limits)
 
     result.interrupted = do_jobs(own, start, keep, on_cpu=predictor.device.type == "cpu")
-    manifest.save(last=True)
+    known = manifest.save(last=True)
+    result.complete = all(job.case in known for job in jobs)
     return result
 
 

@@ -75,8 +75,12 @@ def test_parts_share_the_cases_and_the_last_one_merges(tmp_path, model, mr) -> N
     for name in "abcde":
         _save(source / f"{name}.nii.gz", mr + ord(name))
     (source / "bad.nii.gz").write_text("no image")
-    codes = [_predict(source, out, model, "--num-parts", 3, "--part-id", i)[0] for i in (2, 0, 1)]
+    codes = []
+    for i in (2, 0, 1):
+        assert not (out / "qc.html").exists()
+        codes.append(_predict(source, out, model, "--num-parts", 3, "--part-id", i)[0])
     assert sorted(codes) == [0, 0, 1]
+    assert (out / "qc.html").is_file()
     assert _predict(source, whole, model)[0] == 1
     assert _volumes(out) == _volumes(whole)
     assert _manifest(out)["summary"] == _manifest(whole)["summary"]
