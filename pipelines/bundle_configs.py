@@ -45,7 +45,8 @@ def set_keys(text: str, values: Mapping[str, Any]) -> str:
         plain = json.loads(json.dumps(value))  # tuples become lists
         line = f"{key}: {yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**6)}"
         line = line.removesuffix("...\n").rstrip() + "\n"
-        text, count = re.subn(rf"^{key}:.*\n(?:[ -].*\n)*", lambda _, new=line: new, text, flags=re.MULTILINE)
+        new = line.replace("\\", r"\\")  # a backslash means something in a replacement
+        text, count = re.subn(rf"^{key}:.*\n(?:[ -].*\n)*", new, text, flags=re.MULTILINE)
         if count != 1:
             raise ValueError(f"{key} is there {count} times")
     return text

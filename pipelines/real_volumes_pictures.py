@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.real_volumes_cases import RealCase
 from sfg_med.data.atomic import atomic_path
 from sfg_med.data.volumes import read_volume
-from sfg_med.report.case_pictures import BONE
+from sfg_med.report.case_pictures import CT_WINDOWS
 from sfg_med.report.pictures import ORGAN_COLOURS
 from sfg_med.report.planes import PLANES, Plane, organ_slices, to_ras
 from sfg_med.spec import ModelSpec
@@ -55,6 +55,7 @@ def write_picture(path: Path, case: RealCase, spec: ModelSpec, record: Mapping[s
     FigureCanvasAgg(figure)
     grid_axes = figure.subplots(1 + (hu is not None), len(PLANES), squeeze=False)
     low, high = np.percentile(mr, [1, 99.5])
+    bone = CT_WINDOWS["bone"]
     colours = dict(zip(organs, ORGAN_COLOURS, strict=False))
     for plane, column in zip(PLANES, grid_axes.T, strict=True):
         _show(column[0], plane, mr, index, spacing, (float(low), float(high)))
@@ -62,11 +63,11 @@ def write_picture(path: Path, case: RealCase, spec: ModelSpec, record: Mapping[s
         _contours(column[0], plane, truth, index, colours, "dotted")
         column[0].set_title(f"{plane.name} {index[plane.axis]}", fontsize=9)
         if hu is not None:
-            _show(column[1], plane, hu, index, spacing, (BONE.low, BONE.high))
+            _show(column[1], plane, hu, index, spacing, (bone.low, bone.high))
     handles = [Line2D([], [], color=colours[organ], label=organ.replace("_", " ")) for organ in organs]
     handles.append(Line2D([], [], color="grey", linestyle="dotted", label="reference"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
-    figure.suptitle(f"{case.key}   {BONE.name} below   research only", fontsize=10)
+    figure.suptitle(f"{case.key}   {bone.name} below   research only", fontsize=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
 

@@ -80,8 +80,8 @@ def _frame(ax: Axes, shape: tuple[int, ...], sides: list[float], marks: str) -> 
     for side, length, put in ((sides[0], width, ax.set_xticks), (sides[1], height, ax.set_yticks)):
         ticks = np.arange(0, length * side, 100.0)
         put(ticks / side - 0.5, [f"{t:g}" for t in ticks], fontsize=7)
-    places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
-    places += ((0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))
+    sideways = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
+    places = (*sideways, (0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))
     for mark, (x, y, across, along) in zip(marks, places, strict=True):
         ax.text(x, y, mark, color="yellow", transform=ax.transAxes, ha=across, va=along, fontsize=8)
 

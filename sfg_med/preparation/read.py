@@ -34,7 +34,7 @@ def read_image(path: Path, role: str) -> Volume:
 
 
 def _check_values(path: Path, volume: Volume, role: str) -> None:
-    low = float(np.percentile(volume.array[::2, ::2, ::2], 1))
+    low = float(np.percentile(volume.array[::2, ::2, ::2].astype(np.float64), 1))
     high = float(volume.array.max())
     if role == "ct" and (low > _CT_LOW or high < 100):
         found = f"values from {low:g} (1st percentile) to {high:g}"

@@ -120,7 +120,7 @@ def new_record(source: Source) -> Record:
 
 def inputs_of(source: Source) -> dict[str, Any]:
     """Role to path, size in bytes and time of change in ns, by which a changed input is known."""
-    result = {}
+    result: dict[str, list[str | int | None]] = {}
     for role, path in sorted(source.files.items()):
         try:
             state = path.stat()

@@ -70,7 +70,7 @@ def common_axes(first: Dose, second: Dose) -> tuple[list[NDArray[np.float64]], l
     for dose, axes in zip((first, second), directions, strict=True):
         if min(dose.array.shape) < 2 or not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
             raise SfgMedError(dose.path, "a grid with right angles and two planes at least", "another", "resample it")
-    if not np.allclose(*directions, atol=1e-3):
+    if not np.allclose(directions[0], directions[1], atol=1e-3):
         raise SfgMedError(first.path, f"the directions of {second.path.name}", "others", "resample one of them")
     found = []
     for dose in (first, second):

@@ -90,7 +90,7 @@ def cohort_svg(values: Sequence[float], own: float, limit: Limit | None, name: s
         counts = np.histogram(found, np.linspace(low, high, BINS + 1))[0]
         parts.append(f'<path class="bars" d="{_steps(counts / max(1, counts.max()))}"/>')
     parts.append(f'<path class="own" d="M{x(own):.1f} 4V{BASE}"/>')
-    parts.append(f'<text x="{WIDTH / 2}" y="58" text-anchor="middle">{rank_words(found, own)}</text>')
+    parts.append(f'<text x="{WIDTH / 2}" y="58" text-anchor="middle">{rank_words(found.tolist(), own)}</text>')
     label = f"{name}: {own:.1f} {unit}, among {len(found)} cases from {found.min():.1f} to {found.max():.1f} {unit}"
     return _svg(label, parts, f"{low:g}", f"{high:g} {unit}")
 

@@ -73,7 +73,7 @@ def write_segmentation(
         if name in source.common:
             setattr(dataset, name, source.common[name].value)
     # what highdicom takes from the clock and from random numbers: the same input gives the same bytes
-    dataset.ContentDate, dataset.ContentTime = source.date, "000000"
+    dataset["ContentDate"].value, dataset["ContentTime"].value = source.date, "000000"
     dimensions = make_uid(uid, "dimensions")
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions

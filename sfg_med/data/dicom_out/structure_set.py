@@ -87,7 +87,7 @@ def _contours(structure: Structure, labels: NDArray[Any], source: Source, images
     item.ROIDisplayColor = list(structure.colour)
     mask = labels == structure.value
     found = []
-    for index in np.flatnonzero(mask.any((0, 1))):
+    for index in np.flatnonzero(mask.any((0, 1))).tolist():
         for points in closed_outlines(mask[:, :, index].T):
             found.append(_contour(points, source.images[index], images[index]))
     if found:
