@@ -74,7 +74,7 @@ def test_the_defaults_are_the_papers(protocol: ConfigWorkflow) -> None:
 
 def test_a_small_run_learns_age_and_gender(noise_faces: Path, tmp_path: Path) -> None:
     """Stripes tell gender by their direction and age by their number: better than the best constant answer."""
-    values = {**SMALL, "dataset_dir": str(noise_faces), "run_dir": str(tmp_path), "steps": 120, "steps_per_epoch": 40}
+    values = {**SMALL, "dataset_dir": str(noise_faces), "run_dir": str(tmp_path), "steps": 240, "steps_per_epoch": 80}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is resolved to an importable callable.*")
         workflow = training_workflow(FILES, {**values, "network::channels": [8] * 8, "log_interval": 20})

@@ -43,7 +43,7 @@ class Slice:
     rescale: tuple[float, float] = (1.0, 0.0)
     image_uid: str = ""
     sop_class: str = ""
-    marks: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def placed(self) -> bool:
