@@ -1,7 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Moving a CT onto an MR: rigid, then deformable, by elastix or SimpleITK, with figures of how well it went."""
-
-from sfg_med.preparation.registration.alignment import KINDS, Alignment, align
-from sfg_med.preparation.registration.engines import ENGINES, Engine, choose_engine
-
-__all__ = ["ENGINES", "KINDS", "Alignment", "Engine", "align", "choose_engine"]
