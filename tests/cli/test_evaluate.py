@@ -222,8 +222,8 @@ def test_other_tasks_by_the_specification_alone(tmp_path):
     assert list(rows["a"]) == [
         *("case", "mae_flair", "psnr_db_flair", "ssim_flair", "ms_ssim_flair"),
         *("dice_core", "dice_oedema", "hd95_mm_core", "hd95_mm_oedema"),
-        *("surface_dice_2mm_core", "volume_diff_ml_core", "volume_diff_percent_core"),
-        *("surface_dice_2mm_oedema", "volume_diff_ml_oedema", "volume_diff_percent_oedema"),
+        *("surface_dice_2mm_core", "surface_dice_2mm_oedema", "volume_diff_ml_core", "volume_diff_ml_oedema"),
+        *("volume_diff_percent_core", "volume_diff_percent_oedema"),
     ]
     assert float(rows["b"]["mae_flair"]) == pytest.approx(7)
     assert summary["columns"]["mae_flair"]["unit"] == "a.u."
