@@ -39,7 +39,7 @@ def test_a_study_with_series_that_are_no_volumes(tmp_path, model, mr) -> None:
     assert image.shape == mr.shape
     assert _predict(source, tmp_path / "few", model, "--series", "T2*tra")[0] == 0
     assert _volumes(tmp_path / "few") == _volumes(out)
-    with pytest.raises(SfgMedError, match="like 'flair', found (004_t2_tra, 004_localizer|004_localizer, 004_t2_tra)"):
+    with pytest.raises(SfgMedError, match=r"004_(t2_tra|localizer), 004_(t2_tra|localizer)"):
         _predict(source / "p2", tmp_path / "none", model, "--series", "flair")
 
 
