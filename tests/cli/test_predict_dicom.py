@@ -81,3 +81,23 @@ def test_dicom_out_is_resumed_and_replaced(tmp_path, model, mr) -> None:
 
 def test_deidentify_alone_is_refused(tmp_path, model) -> None:
     assert _predict(tmp_path, tmp_path / "out", model, "--deidentify")[0] == 2
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True,
+    reason="18 gaps of 3 mm span 14.5 voxels of 4 mm: of two affines that differ by 3e-6 mm one gives 14, one 15",
+)
+def test_real_series_and_its_nifti_give_the_same(tmp_path, model, shared_data) -> None:
+    folder = shared_data / "dicom_mr"
+    assert _predict(folder / "prostate3t_0001_t2_tra", tmp_path / "d", model)[0] == 0
+    assert _predict(folder / "prostate3t_0001_t2.nii.gz", tmp_path / "n", model)[0] == 0
+    for name in ("ct", "seg"):
+        a = nib.load(tmp_path / "d" / f"prostate3t_0001_t2_tra_{name}.nii.gz")
+        b = nib.load(tmp_path / "n" / f"prostate3t_0001_t2_{name}.nii.gz")
+        np.testing.assert_allclose(a.affine, b.affine, atol=1e-5)
+        difference = np.abs(np.asarray(a.dataobj, np.int32) - np.asarray(b.dataobj, np.int32))
+        # the NIfTI has its affine in single precision: a value on the edge of rounding may fall to the other side
+        assert name == "seg" or difference.max() <= 1
+        assert (difference > 0).mean() < 1e-3
