@@ -10,8 +10,6 @@ from monai.transforms import (
     Orientation,
     Orientationd,
     SelectItemsd,
-    Spacing,
-    Spacingd,
     Transform,
 )
 
@@ -19,6 +17,7 @@ from sfg_med.data.cases import MASK, TISSUE, Case
 from sfg_med.spec import ANNOTATED, ModelSpec
 from sfg_med.transforms.normalize import NormalizeInput, NormalizeInputd
 from sfg_med.transforms.read import LABELS, OTHER_LABELS, ReadCased
+from sfg_med.transforms.spacing import StableSpacing, StableSpacingd
 from sfg_med.transforms.targets import EncodeTargetsd
 
 AXES = "RAS"
@@ -54,7 +53,7 @@ def deterministic_transforms(spec: ModelSpec, tissue: bool = False) -> list[Tran
     return [
         ReadCased(spec, tissue),
         Orientationd(keys, axcodes=AXES, labels=LABEL_AXES, allow_missing_keys=True),
-        Spacingd(keys, pixdim=spec.spacing_mm, mode=modes, padding_mode="border", allow_missing_keys=True),
+        StableSpacingd(keys, pixdim=spec.spacing_mm, mode=modes, padding_mode="border", allow_missing_keys=True),
         NormalizeInputd(spec.input_name),
         EncodeTargetsd(spec),
         SelectItemsd([*keys, *annotated, "case"], allow_missing_keys=True),
@@ -72,5 +71,5 @@ def network_input(image: MetaTensor, spec: ModelSpec) -> MetaTensor:
         ``(1, X', Y', Z')`` in RAS at ``spec.spacing_mm``, normalised, float32.
     """
     oriented = Orientation(axcodes=AXES, labels=LABEL_AXES)(image)
-    resampled = Spacing(pixdim=spec.spacing_mm, mode="bilinear", padding_mode="border")(oriented)
+    resampled = StableSpacing(pixdim=spec.spacing_mm, mode="bilinear", padding_mode="border")(oriented)
     return cast(MetaTensor, NormalizeInput()(resampled))

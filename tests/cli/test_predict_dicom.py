@@ -85,10 +85,6 @@ def test_deidentify_alone_is_refused(tmp_path, model) -> None:
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    reason="18 gaps of 3 mm span 14.5 voxels of 4 mm: of two affines that differ by 3e-6 mm one gives 14, one 15",
-)
 def test_real_series_and_its_nifti_give_the_same(tmp_path, model, shared_data) -> None:
     folder = shared_data / "dicom_mr"
     assert _predict(folder / "prostate3t_0001_t2_tra", tmp_path / "d", model)[0] == 0
@@ -98,6 +94,7 @@ def test_real_series_and_its_nifti_give_the_same(tmp_path, model, shared_data) -
         b = nib.load(tmp_path / "n" / f"prostate3t_0001_t2_{name}.nii.gz")
         np.testing.assert_allclose(a.affine, b.affine, atol=1e-5)
         difference = np.abs(np.asarray(a.dataobj, np.int32) - np.asarray(b.dataobj, np.int32))
-        # the NIfTI has its affine in single precision: a value on the edge of rounding may fall to the other side
+        # the NIfTI has its affine in single precision: a value on the edge of rounding to whole HU may fall to the
+        # other side, and nothing else
         assert name == "seg" or difference.max() <= 1
-        assert (difference > 0).mean() < 1e-3
+        assert (difference > 0).mean() < (1e-2 if name == "ct" else 1e-5)

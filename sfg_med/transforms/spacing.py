@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI's resampling to a voxel size, with a number of voxels that the last bits of an affine do not decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.transforms import Spacing, Spacingd
+
+# In voxels: more than single precision leaves of a header's numbers, far less than anyone sees.
+TIE = 1e-3
+
+
+def voxels_across(shape: Sequence[int], spacing: np.ndarray, pixdim: np.ndarray) -> list[int]:
+    """How many voxels of ``pixdim`` take the place of ``shape`` voxels of ``spacing``: the extent between the outer
+    centres, rounded to whole steps, halves up.
+
+    Args:
+        shape: voxels along each axis.
+        spacing: mm, one a axis.
+        pixdim: mm, one a axis.
+    """
+    steps = (np.asarray(shape) - 1) * spacing / pixdim
+    return [int(n) + 1 for n in np.floor(steps + 0.5 + TIE)]
+
+
+class StableSpacing(Spacing):
+    """:class:`monai.transforms.Spacing` that rounds the number of voxels halves up, within a tolerance.
+
+    MONAI rounds what floating point made of it: of 19 slices every 3 mm, which are 14.5 of 4 mm, it makes 14 or 15,
+    as the affine's last bits have it, and a DICOM series and the NIfTI made of it are then not predicted alike.
+    """
+
+    def __call__(
+        self, data_array: torch.Tensor, *args: Any, output_spatial_shape: Any = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """See :meth:`monai.transforms.Spacing.__call__`; ``data_array`` is ``(C, X, Y, Z)`` in MONAI's terms."""
+        if output_spatial_shape is None and isinstance(data_array, MetaTensor):
+            shape = data_array.peek_pending_shape()
+            spacing = affine_to_spacing(data_array.peek_pending_affine(), len(shape), np.float64)
+            output_spatial_shape = voxels_across(shape, np.asarray(spacing), self.pixdim)
+        return super().__call__(data_array, *args, output_spatial_shape=output_spatial_shape, **kwargs)
+
+
+class StableSpacingd(Spacingd):
+    """:class:`StableSpacing` for dictionaries; the arguments are those of :class:`monai.transforms.Spacingd`."""
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        pixdim: Sequence[float],
+        mode: str | Sequence[str] = "bilinear",
+        padding_mode: str = "border",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, pixdim, mode=mode, padding_mode=padding_mode, allow_missing_keys=allow_missing_keys)
+        self.spacing_transform = StableSpacing(pixdim)

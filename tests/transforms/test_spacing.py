@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resampling gives the same grid to affines that differ in their last bits, and else what MONAI gives."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.transforms import Spacing
+
+from sfg_med.transforms import StableSpacing, StableSpacingd
+from tests.data.dicom.series_files import oblique_affine
+
+
+def _volume(shape: tuple[int, ...], affine: np.ndarray) -> MetaTensor:
+    return MetaTensor(torch.rand(1, *shape), affine=torch.tensor(affine, dtype=torch.float64))
+
+
+@given(
+    count=st.integers(1, 600),
+    spacing=st.integers(30, 600),
+    pixdim=st.integers(50, 400),
+    noise=st.floats(-1e-6, 1e-6),
+)
+def test_voxels_are_counted_exactly(count: int, spacing: int, pixdim: int, noise: float) -> None:
+    """The oracle counts in fractions of a hundredth of a millimetre; noise is what a header's digits leave."""
+    steps = Fraction((count - 1) * spacing, pixdim) + Fraction(1, 2)
+    undecided = abs(steps + Fraction(1, 1000) - round(steps + Fraction(1, 1000))) < 2e-4
+    affine = np.diag([spacing / 100 + noise / 100, 1, 1, 1])
+    found = StableSpacing((pixdim / 100, 1, 1))(_volume((count, 1, 1), affine))
+    assert undecided or found.shape == (1, int(steps + Fraction(1, 1000)) + 1, 1, 1)
+
+
+@pytest.mark.parametrize("change", [-3e-6, 0.0, 3e-6])
+def test_half_a_voxel_goes_up(change: float) -> None:
+    affine = oblique_affine((0.5, 0.5, 3.0))
+    affine[:3, 2] *= 1 + change
+    found = StableSpacing((4.0, 4.0, 4.0), padding_mode="border")(_volume((33, 33, 19), affine))
+    assert found.shape == (1, 5, 5, 15)
+
+
+def test_values_and_geometry_are_monais() -> None:
+    volume = _volume((17, 20, 13), oblique_affine((0.7, 0.9, 3.3)))
+    ours, theirs = (kind((2.0, 2.0, 2.0), padding_mode="border")(volume) for kind in (StableSpacing, Spacing))
+    torch.testing.assert_close(ours.as_tensor(), theirs.as_tensor())
+    torch.testing.assert_close(ours.affine, theirs.affine)
+    transform = StableSpacingd(["mr"], (2.0, 2.0, 2.0))
+    item = transform({"mr": volume})
+    torch.testing.assert_close(item["mr"].as_tensor(), theirs.as_tensor())
+    back = transform.inverse(item)["mr"]
+    assert back.shape == volume.shape
+    torch.testing.assert_close(back.affine, volume.affine)
