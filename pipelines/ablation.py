@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from pipelines.command import run_command
-from pipelines.demonstration import TEST, score_test_men, sfg_med, write_splits
+from pipelines.demonstration import score_test_men, sfg_med, test_men, write_splits
 from pipelines.demonstration_card import scores
 from sfg_med.config_dir import config_dir
 from sfg_med.data.atomic import write_text
@@ -38,7 +38,7 @@ NARROW_VARIATION = 0.25
 def main(
     out: Annotated[Path, typer.Option("--out", help="Folder for data sets and runs.")],
     variants: Annotated[str, typer.Option(help="Names, parted by commas.")] = ",".join(VARIANTS),
-    cases: Annotated[int, typer.Option(min=42, help="Simulated men.")] = 160,
+    cases: Annotated[int, typer.Option(min=6, help="Simulated men.")] = 160,
     seed: Annotated[int, typer.Option(help="Of the simulation and the trainings.")] = 2027,
     spacing: Annotated[str, typer.Option(help="Voxel size of the simulated men in mm.")] = "3",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
@@ -61,11 +61,11 @@ def main(
             sfg_med("train", "--dataset-dir", dataset, "--run-dir", out / name, *configs, *keys)
         table = out / f"{name}-simulated" / "evaluation" / "metrics.csv"
         if not table.is_file():
-            score_test_men(out / name, varied, out / f"{name}-simulated")
+            score_test_men(out / name, varied, out / f"{name}-simulated", cases)
         found = dict(scores(table))
         rows.append(f"| {name} | {found['MAE (HU)']} | {found['MAE in bone (HU)']} | {found['mean Dice']} |")
     write_text(out / "simulated.md", "\n".join(rows) + "\n")
-    typer.echo(f"\nOn {TEST} simulated men who test, as they are:\n" + "\n".join(rows))
+    typer.echo(f"\nOn {test_men(cases)} simulated men who test, as they are:\n" + "\n".join(rows))
     models = " ".join(f"-m {name}={out / name}" for name in names)
     typer.echo(f"\nScore them on real MR:\n  python -m pipelines.real_volumes {models} --data DIR --out OUT")
 

@@ -30,8 +30,8 @@ TRAINED: dict[str, Any] = {
     "SFG, one formula": "sfg",
     "SFG, paths": {"name": "sfg", "form": "paths"},
 }
-# Of the loop: enough for the loader to run dry, if it is too slow.
-STEPS, WARM_UP = 60, 10
+# Of the loop: enough for the loader to run dry, if it is too slow. The first sixth does not count.
+STEPS = 60
 
 
 @entry
@@ -52,7 +52,7 @@ def training_step(settings: Settings) -> Measures:
 @entry
 def training_loop(settings: Settings) -> Measures:
     """``sfg-med train`` as configured against its bare training step: loading, transforms, logging included."""
-    return dict(_own_process(_loop, settings.folder, settings.device, settings.threads))
+    return dict(_own_process(_loop, settings.folder, settings.device, settings.threads, STEPS))
 
 
 def _step(
@@ -95,7 +95,7 @@ def _peak_gib(
     return round(_peak(device), 4)
 
 
-def _loop(folder: Path, device_name: str, threads: int) -> Measures:
+def _loop(folder: Path, device_name: str, threads: int, steps: int) -> Measures:
     from sfg_med.config_dir import config_dir
     from sfg_med.data.simulation.dataset import simulate_dataset
     from sfg_med.training.runner import training_workflow
@@ -103,7 +103,7 @@ def _loop(folder: Path, device_name: str, threads: int) -> Measures:
     device = _prepare(device_name, threads)
     simulate_dataset(folder / "dataset", 6, 0, spacing_mm=(3.0, 3.0, 3.0))
     values: dict[str, Any] = {"dataset_dir": str(folder / "dataset"), "run_dir": str(folder / "run")}
-    values |= {"steps": STEPS, "steps_per_epoch": STEPS, "val_interval": STEPS, "device": device}
+    values |= {"steps": steps, "steps_per_epoch": steps, "val_interval": steps, "device": device}
     workflow = training_workflow([config_dir() / "train.yaml"], values)
     workflow.initialize()
     part = workflow.parser.get_parsed_content
@@ -114,12 +114,12 @@ def _loop(folder: Path, device_name: str, threads: int) -> Measures:
     def completed(engine: Engine) -> None:
         ends.append(time.perf_counter())
         batch[:] = [engine.state.batch]
-        if len(ends) == STEPS:
+        if len(ends) == steps:
             engine.terminate()
 
     trainer.add_event_handler(Events.ITERATION_COMPLETED, completed)
     trainer.run()
-    loop = np.diff(ends)[WARM_UP:]
+    loop = np.diff(ends)[steps // 6 :]
     network, loss, optimizer, inferer = part("net"), part("loss"), part("optimizer"), part("train#inferer")
     image, targets = part("prepare_batch")(batch[0], device)
 
@@ -141,7 +141,7 @@ def _loop(folder: Path, device_name: str, threads: int) -> Measures:
         "bare_seconds_q3": bare["seconds_q3"],
         "loop_over_bare": round(middle / bare["seconds"], 4),
         "num_workers": part("num_workers"),
-        "steps": STEPS - WARM_UP,
+        "steps": len(loop),
     }
 
 

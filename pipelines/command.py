@@ -11,11 +11,13 @@ import typer
 
 from sfg_med.allocator import tune_allocator
 from sfg_med.errors import SfgMedError
+from sfg_med.lean_import import hide_from_monai
 
 
 def run_command(main: Callable[..., Any]) -> None:
     """Run a typer function with the arguments of the command line."""
     tune_allocator()
+    hide_from_monai()
     try:
         typer.run(main)
     except SfgMedError as error:

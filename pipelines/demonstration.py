@@ -24,13 +24,13 @@ from sfg_med.errors import SfgMedError
 
 MODEL = "demonstration.safetensors"
 CONFIGS = ("randomised.yaml", "demonstration.yaml")
-# Men at the end of the data set who validate and test.
-VALIDATION, TEST = 12, 28
+# Men at the end of the data set who validate and test: at most so many, and at most these parts of all.
+VALIDATION, TEST = (12, 1 / 6), (28, 1 / 3)
 
 
 def main(
     out: Annotated[Path, typer.Option("--out", help="Folder for data set, run, model and card.")],
-    cases: Annotated[int, typer.Option(min=VALIDATION + TEST + 1, help="Simulated men.")] = 300,
+    cases: Annotated[int, typer.Option(min=6, help="Simulated men.")] = 300,
     seed: Annotated[int, typer.Option(help="Of the simulation and the training.")] = 2027,
     spacing: Annotated[str, typer.Option(help="Voxel size of the simulated men in mm.")] = "3",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
@@ -55,7 +55,7 @@ def main(
         return
     if not model.is_file():
         sfg_med("export", "-m", run, "-o", model)
-    scores = score_test_men(model, dataset, out)
+    scores = score_test_men(model, dataset, out, cases)
     recipe = ["--cases", cases, "--seed", seed, "--spacing", spacing, "--threads", threads, *(overrides or [])]
     typer.echo(f"card: {write_card(out / 'README.md', model, scores, [str(word) for word in recipe])}")
 
@@ -63,15 +63,22 @@ def main(
 def write_splits(dataset: Path, cases: int) -> None:
     """The last men validate and test, the others train."""
     names = [f"case{i:03d}" for i in range(cases)]
-    first = cases - VALIDATION - TEST
-    parts = {"train": names[:first], "validation": names[first:-TEST], "test": names[-TEST:]}
+    test = test_men(cases)
+    validation = min(VALIDATION[0], int(VALIDATION[1] * cases))
+    ends = cases - validation - test, cases - test
+    parts = {"train": names[: ends[0]], "validation": names[ends[0] : ends[1]], "test": names[ends[1] :]}
     write_json(dataset / "splits.json", parts)
 
 
-def score_test_men(model: Path, dataset: Path, out: Path) -> Path:
+def test_men(cases: int) -> int:
+    """How many men test."""
+    return min(TEST[0], int(TEST[1] * cases))
+
+
+def score_test_men(model: Path, dataset: Path, out: Path, cases: int) -> Path:
     """Predict and evaluate the men who test; returns the table of metrics."""
     tests = out / "test_men"
-    for name in sorted(p.name for p in dataset.iterdir() if p.is_dir())[-TEST:]:
+    for name in sorted(p.name for p in dataset.iterdir() if p.is_dir())[-test_men(cases) :]:
         link = tests / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sfg_med.cli._interrupt import sigterm_as_interrupt
 from sfg_med.data.dicom_out.identity import Identity
 from sfg_med.data.dicom_out.results import dicom_files
 from sfg_med.inference.inputs import find_jobs
@@ -67,7 +65,7 @@ def predict(source: Path, output: Path, model: Path, options: dict[str, Any], te
     jobs = find_jobs(source, output, loaded.spec, series=options["series"], dicom=options["dicom"])
     part = (options["part_id"], options["num_parts"])
     ready = time.perf_counter()
-    with terminal.progress(len(jobs[part[0] :: part[1]])) as advance, _sigterm_as_interrupt():
+    with terminal.progress(len(jobs[part[0] :: part[1]])) as advance, sigterm_as_interrupt():
         result = run_cases(
             predictor,
             jobs,
@@ -161,20 +159,3 @@ def _write_page(output: Path) -> Path | None:
     except Exception as error:
         typer.echo(f"warning: {output / 'qc.html'} was not written: {' '.join(repr(error).split())[:300]}", err=True)
         return None
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Clusters end a job with SIGTERM: end it as Ctrl-C does, with the manifest written."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

@@ -13,6 +13,7 @@ import sfg_med.cli
 from sfg_med import __version__
 from sfg_med.allocator import tune_allocator
 from sfg_med.errors import SfgMedError
+from sfg_med.lean_import import hide_from_monai
 
 app = typer.Typer(
     name="sfg-med",
@@ -45,6 +46,7 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(sfg_med.cli.__path__)
 def main() -> None:
     """Run the command line; a user's mistake ends it with one line on stderr and exit code 2."""
     tune_allocator()
+    hide_from_monai()
     try:
         app()
     except SfgMedError as error:

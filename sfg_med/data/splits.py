@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,19 +58,30 @@ def make_splits(cases: Sequence[str], seed: int = 0, fractions: tuple[float, flo
     return {part: sorted(map(str, chunk)) for part, chunk in zip(PARTS, parts, strict=True)}
 
 
-def fold_splits(cases: Sequence[str], folds: int, fold: int, seed: int = 0) -> Splits:
+def fold_splits(
+    cases: Sequence[str], folds: int, fold: int, seed: int = 0, patients: Mapping[str, str] | None = None
+) -> Splits:
     """Cross-validation: fold ``fold`` tests, the next one validates (if there are three or more), the others train.
 
-    With as many folds as cases this is leave-one-patient-out.
+    With as many folds as patients this is leave-one-patient-out.
+
+    Args:
+        cases: case names.
+        folds: number of folds.
+        fold: the fold that tests.
+        seed: random seed.
+        patients: case to patient, whose cases stay together; a case that is not named is a patient of its own.
 
     Raises:
-        SfgMedError: for fewer than two folds, more folds than cases, or a fold outside them.
+        SfgMedError: for fewer than two folds, more folds than patients, or a fold outside them.
     """
-    if not 2 <= folds <= len(cases) or not 0 <= fold < folds:
-        expected = f"2 to {len(cases)} folds and a fold from 0 to folds - 1"
+    of = {**dict(zip(cases, cases, strict=True)), **(patients or {})}
+    known = sorted({of[case] for case in cases})
+    if not 2 <= folds <= len(known) or not 0 <= fold < folds:
+        expected = f"2 to {len(known)} folds and a fold from 0 to folds - 1"
         raise SfgMedError("fold", expected, f"fold {fold} of {folds}", "change folds or fold")
-    order = [sorted(cases)[i] for i in np.random.default_rng(seed).permutation(len(cases))]
-    parts = [order[i::folds] for i in range(folds)]
+    order = [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
+    parts = [[case for case in cases if of[case] in order[i::folds]] for i in range(folds)]
     validating = (fold + 1) % folds if folds > 2 else fold
     train = [c for i, part in enumerate(parts) if i not in (fold, validating) for c in part]
     return {"train": sorted(train), "validation": sorted(parts[validating]), "test": sorted(parts[fold])}
@@ -80,14 +91,26 @@ def choose_splits(path: Path, cases: Sequence[str], *, folds: int = 0, fold: int
     """Folds if asked for, else the dataset's own file, else random parts.
 
     Args:
-        path: the dataset's ``splits.json``; may be absent.
+        path: the dataset's ``splits.json``; may be absent. Its ``patients`` (case to patient) keep cases together.
         cases: case names.
         folds: number of folds, 0 for none.
         fold: the fold that tests.
         seed: seed of folds and random parts.
     """
     if folds:
-        return fold_splits(cases, folds, fold, seed)
+        return fold_splits(cases, folds, fold, seed, _patients(path))
     if path.is_file():
         return read_splits(path, cases)
     return make_splits(cases, seed)
+
+
+def _patients(path: Path) -> dict[str, str]:
+    """Case to patient, where a data set says it."""
+    if not path.is_file():
+        return {}
+    try:
+        return {str(case): str(patient) for case, patient in json.loads(path.read_text("utf-8"))["patients"].items()}
+    except KeyError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise SfgMedError(path, "JSON with parts and patients", str(error), "correct the file") from error

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from monai.handlers import MLFlowHandler
+from monai.handlers import mlflow_handler as monai_mlflow
 
 from sfg_med.errors import SfgMedError
 from sfg_med.training.handlers import HistoryHandler
@@ -43,7 +45,9 @@ def mlflow_handler(run_dir: str, history: HistoryHandler, *, trains: bool, every
     if trains:
         own = {"epoch_log": False, "iteration_log": lambda _, iteration: iteration % every == 0}
         own |= {"artifacts": [str(folder / RUN), str(folder / CONFIG)]}
-    return MLFlowHandler(
+    # the command line hid MLflow from MONAI (sfg_med.lean_import)
+    handler: type[MLFlowHandler] = importlib.reload(monai_mlflow).MLFlowHandler
+    return handler(
         tracking_uri=f"sqlite:///{folder / DATABASE}",
         experiment_name="sfg_med",
         run_name=folder.name,

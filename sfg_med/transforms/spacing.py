@@ -10,24 +10,26 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
+from monai.data.utils import compute_shape_offset, zoom_affine
 from monai.transforms import Spacing, Spacingd
 
-# In voxels: more than single precision leaves of a header's numbers, far less than anyone sees.
-TIE = 1e-3
+# Part of the extent: more than single precision leaves of a header's numbers, far less than anyone sees.
+TIE = 1e-5
 
 
-def voxels_across(shape: Sequence[int], spacing: np.ndarray, pixdim: np.ndarray) -> list[int]:
-    """How many voxels of ``pixdim`` take the place of ``shape`` voxels of ``spacing``: the extent between the outer
-    centres, rounded to whole steps, halves up.
+def voxels_across(shape: Sequence[int], affine: np.ndarray, pixdim: np.ndarray) -> list[int]:
+    """How many voxels of ``pixdim`` take the place of an image: the extent between the centres of its corners along the
+    axes that remain when shear is taken out, rounded to whole steps, halves up.
 
     Args:
         shape: voxels along each axis.
-        spacing: mm, one a axis.
+        affine: ``(r + 1, r + 1)`` for r axes, mm.
         pixdim: mm, one a axis.
     """
-    steps = (np.asarray(shape) - 1) * spacing / pixdim
-    return [int(n) + 1 for n in np.floor(steps + 0.5 + TIE)]
+    wider = affine.copy()
+    wider[:-1, :-1] *= 1 + TIE
+    found, _ = compute_shape_offset(shape, wider, zoom_affine(affine, pixdim, diagonal=False))
+    return [int(n) for n in found]
 
 
 class StableSpacing(Spacing):
@@ -37,15 +39,14 @@ class StableSpacing(Spacing):
     as the affine's last bits have it, and a DICOM series and the NIfTI made of it are then not predicted alike.
     """
 
-    def __call__(
-        self, data_array: torch.Tensor, *args: Any, output_spatial_shape: Any = None, **kwargs: Any
+    def __call__(  # type: ignore[override]
+        self, data_array: torch.Tensor, *, output_spatial_shape: Any = None, **kwargs: Any
     ) -> torch.Tensor:
-        """See :meth:`monai.transforms.Spacing.__call__`; ``data_array`` is ``(C, X, Y, Z)`` in MONAI's terms."""
+        """See :meth:`monai.transforms.Spacing.__call__`; ``data_array`` is ``(C, X, Y, Z)``."""
         if output_spatial_shape is None and isinstance(data_array, MetaTensor):
-            shape = data_array.peek_pending_shape()
-            spacing = affine_to_spacing(data_array.peek_pending_affine(), len(shape), np.float64)
-            output_spatial_shape = voxels_across(shape, np.asarray(spacing), self.pixdim)
-        return super().__call__(data_array, *args, output_spatial_shape=output_spatial_shape, **kwargs)
+            shape, affine = data_array.peek_pending_shape(), data_array.peek_pending_affine()
+            output_spatial_shape = voxels_across(shape, np.asarray(affine, np.float64), self.pixdim)
+        return super().__call__(data_array, output_spatial_shape=output_spatial_shape, **kwargs)
 
 
 class StableSpacingd(Spacingd):

@@ -22,7 +22,7 @@ def sfg_med(*words: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_demo_runs_the_main_job_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    first = sfg_med("demo", "--out", tmp_path, "--cases", 4, "--steps", 50)
+    first = sfg_med("demo", "--out", tmp_path, "--cases", 4, "--steps", 4)
     assert first.returncode == 0, first.stderr[-3000:]
     names = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     run, predictions = tmp_path / "run", tmp_path / "predictions"
@@ -39,7 +39,7 @@ def test_demo_runs_the_main_job_and_goes_on_where_it_stopped(tmp_path: Path) -> 
     model = run / "models" / "model.safetensors"
     made = model.stat().st_mtime_ns, (predictions / "case000" / "mr_ct.nii.gz").stat().st_mtime_ns
 
-    second = sfg_med("demo", "--out", tmp_path, "--cases", 4, "--steps", 50)
+    second = sfg_med("demo", "--out", tmp_path, "--cases", 4, "--steps", 4)
     assert second.returncode == 0, second.stderr[-3000:]
     assert "$ sfg-med train" not in second.stdout
     assert made == (model.stat().st_mtime_ns, (predictions / "case000" / "mr_ct.nii.gz").stat().st_mtime_ns)

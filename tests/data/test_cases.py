@@ -94,6 +94,33 @@ def test_folds_test_every_case_once_and_never_train_on_it(count: int, data: st.D
         assert sorted({*p["train"], *p["validation"], *p["test"]}) == sorted(cases)
 
 
+@given(st.integers(2, 25), st.data())
+def test_the_cases_of_a_patient_are_in_one_part_of_every_fold(count: int, data: st.DataObject) -> None:
+    cases = [f"c{i}" for i in range(count)]
+    patients = {case: data.draw(st.sampled_from("pqrs")) for case in cases if data.draw(st.booleans())}
+    known = {patients.get(case, case) for case in cases}
+    folds = data.draw(st.integers(2, max(2, len(known))))
+    if folds > len(known):
+        with pytest.raises(SfgMedError, match="folds"):
+            fold_splits(cases, folds, 0, patients=patients)
+        return
+    parts = [fold_splits(cases, folds, i, patients=patients) for i in range(folds)]
+    assert sorted(c for p in parts for c in p["test"]) == sorted(cases)
+    for p in parts:
+        train, test, validation = ({patients.get(c, c) for c in p[name]} for name in ("train", "test", "validation"))
+        assert not train & (test | validation)
+
+
+def test_folds_take_the_patients_of_the_dataset(tmp_path: Path) -> None:
+    path, cases = tmp_path / "splits.json", ["a", "b", "c", "d"]
+    path.write_text(json.dumps({"train": cases, "patients": {"a": "p", "b": "p", "c": "q", "d": "q"}}))
+    tested = [choose_splits(path, cases, folds=2, fold=i)["test"] for i in range(2)]
+    assert sorted(tested) == [["a", "b"], ["c", "d"]]
+    path.write_text('{"patients": [1]}')
+    with pytest.raises(SfgMedError, match="patients"):
+        choose_splits(path, cases, folds=2)
+
+
 def test_a_splits_file_is_used_as_it_is_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "splits.json"
     wanted = {"train": ["a"], "validation": ["b"], "test": []}
@@ -110,5 +137,6 @@ def test_a_splits_file_is_used_as_it_is_and_checked(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(SfgMedError, match=r"splits\.json"):
         read_splits(path, ["a"])
+    path.unlink()
     with pytest.raises(SfgMedError, match="folds"):
         choose_splits(path, ["a", "b"], folds=3)

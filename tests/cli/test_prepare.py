@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sfg-med prepare`` as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from sfg_med.cli.main import main
+from sfg_med.data.cases import Dataset, find_cases
+from sfg_med.data.simulation import simulate_case
+from sfg_med.data.simulation.case import SimulatedCase
+from sfg_med.data.volumes import read_volume
+from tests.cli.prediction import SPEC
+
+Prepare = Callable[..., int]
+QUICK = ("--registration", "none", "--engine", "simpleitk", "--no-n4")
+
+
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """Run the entry point; return the exit code."""
+
+    def call(source: Path, output: Path, *options: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["sfg-med", "prepare", "-i", str(source), "-o", str(output), *options])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def man() -> SimulatedCase:
+    return simulate_case(2, (10.0, 10.0, 10.0))
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """NIfTI by nibabel, anything else by SimpleITK."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".nii.gz"):
+        nib.save(nib.Nifti1Image(array, affine), path)
+        return
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    flip = np.diag([-1.0, -1.0, 1.0])
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((flip @ affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin((flip @ affine[:3, 3]).tolist())
+    sitk.WriteImage(image, str(path))
+
+
+def save_man(
+    folder: Path, man: SimulatedCase, suffix: str = ".nii.gz", roles: tuple[str, ...] = ("mr", "ct", "seg")
+) -> None:
+    for role in roles:
+        save(folder / f"{role}{suffix}", getattr(man, role), man.affine)
+
+
+def dropped(output: Path) -> dict[str, str]:
+    with (output / "dropped.csv").open(encoding="utf-8", newline="") as file:
+        return {row["case"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def record(output: Path) -> dict[str, dict]:
+    return {r["case"]: r for r in json.loads((output / "prepare.json").read_text())["cases"]}
+
+
+def test_one_man_in_three_formats_gives_one_dataset(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    suffixes = (".nii.gz", ".mha", ".nrrd")
+    for suffix in suffixes:
+        save_man(tmp_path / "in" / f"case{suffix.replace('.', '_')}", man, suffix)
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0
+    cases = find_cases(Dataset.of(tmp_path / "out"), SPEC)
+    assert len(cases) == 3
+    for case in cases:
+        folder = tmp_path / "out" / case.name
+        for role in ("mr", "ct", "seg"):
+            found = read_volume(folder / f"{role}.nii.gz")
+            np.testing.assert_allclose(found.affine, man.affine, atol=1e-4)
+            # nothing is resampled on the MR's own grid; in the CT only air around the body may change
+            kept = man.mask > 0 if role == "ct" else np.ones(man.mr.shape, bool)
+            np.testing.assert_array_equal(found.array[kept], getattr(man, role)[kept])
+        mask = read_volume(folder / "mask.nii.gz").array > 0
+        assert 2 * (mask & (man.mask > 0)).sum() / (mask.sum() + man.mask.sum()) > 0.95
+        assert (folder / "overview.png").read_bytes()[:4] == b"\x89PNG"
+    splits = json.loads((tmp_path / "out" / "splits.json").read_text())
+    assert sorted(len(part) for part in splits.values()) == [1, 1, 1]
+    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+
+
+def test_bad_cases_are_dropped_in_one_line_each(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "in"
+    save_man(root / "good", man)
+    save_man(root / "no_ct", man, roles=("mr",))
+    save_man(root / "damaged", man)
+    (root / "damaged/mr.nii.gz").write_bytes(b"not an image at all" * 40)
+    save_man(root / "ct_twice", man, roles=("ct",))
+    save(root / "ct_twice/mr.nii.gz", man.ct, man.affine)
+    save_man(root / "mr_twice", man, roles=("mr",))
+    save(root / "mr_twice/ct.nii.gz", man.mr, man.affine)
+    assert prepare(root, tmp_path / "out", *QUICK) == 1
+    reasons = dropped(tmp_path / "out")
+    assert set(reasons) == {"no_ct", "damaged", "ct_twice", "mr_twice"}
+    assert "expected ct, found only mr" in reasons["no_ct"]
+    assert "MR image in NIfTI format, found something else" in reasons["damaged"]
+    assert "expected an MR, whose signal is not negative" in reasons["ct_twice"]
+    assert "expected a CT in HU" in reasons["mr_twice"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dropped: ")]
+    assert len(lines) == 4
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == ["good"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_where_it_was(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    import sfg_med.preparation.run as run_module
+
+    for name in ("a", "b", "c"):
+        save_man(tmp_path / "in" / name, man)
+    write, seen = run_module.write_overview, []
+
+    def interrupt(path: Path, case: str, prepared: object) -> None:
+        seen.append(case)
+        if seen == ["a", "b"]:
+            if number == signal.SIGINT:  # which is ignored where pytest itself runs in the background
+                raise KeyboardInterrupt
+            signal.raise_signal(number)  # when half of the case's files are written
+        write(path, case, prepared)
+
+    monkeypatch.setattr(run_module, "write_overview", interrupt)
+    output = tmp_path / "out"
+    assert prepare(tmp_path / "in", output, *QUICK) == 130
+    assert sorted(p.name for p in output.iterdir()) == ["a", "dropped.csv", "prepare.json"]
+    first = (output / "a/mr.nii.gz").stat().st_mtime_ns
+    assert prepare(tmp_path / "in", output, *QUICK) == 0
+    assert seen == ["a", "b", "b", "c"]
+    assert (output / "a/mr.nii.gz").stat().st_mtime_ns == first
+    # a changed input is prepared again, a lost file as well
+    save(tmp_path / "in/a/mr.nii.gz", man.mr * 2, man.affine)
+    (output / "c/ct.nii.gz").unlink()
+    assert prepare(tmp_path / "in", output, *QUICK) == 0
+    assert seen[4:] == ["a", "c"]
+
+
+def test_other_options_are_not_mixed(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_man(tmp_path / "in/a", man)
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK, "--quiet") == 0
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK, "--spacing", "12") == 2
+    assert "spacing_mm None then, (12.0, 12.0, 12.0) now" in capsys.readouterr().err.replace("[", "(").replace("]", ")")
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK, "--spacing", "12", "--overwrite") == 0
+    assert read_volume(tmp_path / "out/a/ct.nii.gz").spacing_mm == pytest.approx((12, 12, 12))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--registration", "affine"), ("--engine", "ants"), ("--require", "ct"), ("--spacing", "0"), ("--seg-on", "pet")],
+)
+def test_a_wrong_option_runs_nothing(tmp_path: Path, prepare: Prepare, options: tuple[str, str], capsys) -> None:
+    (tmp_path / "in").mkdir()
+    assert prepare(tmp_path / "in", tmp_path / "out", *options) == 2
+    assert capsys.readouterr().err.startswith(f"error: {options[0]}: expected")
+    assert not (tmp_path / "out").exists()
+
+
+def test_standardisation_is_fitted_on_training_cases_only(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    gains = {"a": 1.0, "b": 2.0, "c": 5.0, "d": 0.5}
+    for name, gain in gains.items():
+        save_man(tmp_path / "in" / name, man, roles=("mr",))
+        save(tmp_path / "in" / name / "mr.nii.gz", (man.mr * gain).astype(np.float32), man.affine)
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK, "--require", "mr", "--standardise") == 0
+    out = tmp_path / "out"
+    facts = json.loads((out / "standardisation.json").read_text())
+    assert facts["training_cases"] == json.loads((out / "splits.json").read_text())["train"]
+    images = {name: read_volume(out / name / "mr.nii.gz").array for name in gains}
+    for name in gains:  # a gain is all that differs, and it goes
+        np.testing.assert_allclose(images[name], images["a"], atol=0.5)
+        np.testing.assert_allclose(
+            read_volume(out / name / "mr_unstandardised.nii.gz").array, man.mr * gains[name], rtol=1e-5
+        )
+    # the same scale on new cases, without a fit
+    save_man(tmp_path / "new/z", man, roles=("mr",))
+    scale = str(out / "standardisation.json")
+    assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--landmarks", scale) == 0
+    np.testing.assert_allclose(read_volume(tmp_path / "z/z/mr.nii.gz").array, images["a"], atol=0.5)
+    assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--landmarks", scale) == 0
+
+
+def test_a_shorter_ct_shortens_the_case_and_organs_on_it_move_along(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "mr.nii.gz", man.mr, man.affine)
+    shift = man.affine.copy()
+    shift[:3, 3] += man.affine[:3, :3] @ (0, 0, 4)
+    save(tmp_path / "ct.mha", man.ct[..., 4:], shift)
+    save(tmp_path / "seg.mha", man.seg[..., 4:], shift)
+    (tmp_path / "cases.csv").write_text("case,patient,mr,ct,seg\nx,p,mr.nii.gz,ct.mha,seg.mha\n")
+    options = ("--seg-on", "ct", "--json")
+    assert prepare(tmp_path / "cases.csv", tmp_path / "out", *QUICK, *options) == 0
+    assert json.loads(capsys.readouterr().out)["flagged"] == 1
+    assert record(tmp_path / "out")["x"]["flags"] == ["fewer_slices_in_ct"]
+    for role in ("mr", "seg"):
+        found = read_volume(tmp_path / f"out/x/{role}.nii.gz")
+        np.testing.assert_array_equal(found.array, getattr(man, role)[..., 4:])
+        np.testing.assert_allclose(found.affine, shift, atol=1e-4)
+
+
+def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    from tests.preparation.dicom_series import write_series
+
+    root = tmp_path / "in"
+    for name in ("p1", "p2"):
+        write_series(root / name / "mr", man.mr, man.affine, "MR", "t2_tse_tra")
+        write_series(root / name / "plan", man.ct, man.affine, "CT", "Pelvis")
+    write_series(root / "p1/short", man.mr, man.affine, "MR", "t2_tse_sag", drop=(5,))
+    write_series(root / "p2/again", man.mr, man.affine, "MR", "t2_tse_tra_2")
+    assert prepare(root, tmp_path / "out", *QUICK) == 1
+    for role in ("mr", "ct"):
+        found = read_volume(tmp_path / f"out/p1/{role}.nii.gz")
+        np.testing.assert_allclose(found.affine, man.affine, atol=1e-3)
+        kept = man.mask > 0
+        np.testing.assert_array_equal(found.array[kept], getattr(man, role)[kept])
+    with (tmp_path / "out/dropped.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["case"], row["what"]): row["reason"] for row in csv.DictReader(file)}
+    assert "missing" in rows["p1", "series 001_t2_tse_sag"] or "gap" in rows["p1", "series 001_t2_tse_sag"]
+    assert "expected one MR series, found 2" in rows["p2", "case"]
+    # a CSV says which one is wanted
+    (tmp_path / "c.csv").write_text("case,mr,ct\np2,in/p2/again,in/p2/plan\n")
+    assert prepare(tmp_path / "c.csv", tmp_path / "out", *QUICK) == 0
+    # the wrong modality is known by the header
+    (tmp_path / "d.csv").write_text("case,mr,ct\np3,in/p2/plan,in/p2/again\n")
+    assert prepare(tmp_path / "d.csv", tmp_path / "wrong", *QUICK) == 1
+    assert "expected modality MR, found modality CT" in dropped(tmp_path / "wrong")["p3"]
+
+
+@pytest.mark.shared
+def test_a_real_prostate_mr_without_ct(tmp_path: Path, prepare: Prepare, shared_data: Path) -> None:
+    """The field of view lies inside the body; every second voxel in plane."""
+    for name in ("t2", "prostate"):
+        whole = nib.load(shared_data / f"promise12/case01_{name}.nii.gz")
+        affine = whole.affine @ np.diag([2.0, 2.0, 1.0, 1.0])
+        save(tmp_path / f"{name}.nii.gz", np.asarray(whole.dataobj)[::2, ::2], affine)
+    (tmp_path / "c.csv").write_text("case,mr,seg\nx,t2.nii.gz,prostate.nii.gz\n")
+    assert prepare(tmp_path / "c.csv", tmp_path / "out", "--require", "mr,seg", "--engine", "simpleitk") == 0
+    seg = read_volume(tmp_path / "out/x/seg.nii.gz")
+    assert seg.array.sum() * seg.voxel_ml == pytest.approx(
+        np.asarray(nib.load(tmp_path / "prostate.nii.gz").dataobj).sum() * seg.voxel_ml
+    )
+    mask = read_volume(tmp_path / "out/x/mask.nii.gz").array > 0
+    assert mask[seg.array > 0].mean() > 0.99
+    assert mask.mean() > 0.6
