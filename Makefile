@@ -31,5 +31,5 @@ browser: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,export,conflict,mlflow,registration]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,export,conflict,dose,mlflow,registration]"
 	touch $(READY)

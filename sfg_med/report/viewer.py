@@ -29,6 +29,7 @@ from sfg_med.report.case_volumes import CaseVolumes, open_volumes
 from sfg_med.report.flags import flag_words
 from sfg_med.report.html import render
 from sfg_med.report.pictures import ORGAN_COLOURS
+from sfg_med.report.planes import organ_slices
 from sfg_med.report.references import MASK, open_references
 from sfg_med.spec import ImageTask, LabelTask
 
@@ -73,6 +74,7 @@ def write_viewer(out_dir: Path, case: str, reference_dir: Path | None = None, ta
         simulated=bool(references and references.is_simulated),
         windows=CT_WINDOWS,
         library=_library(),
+        start=json.dumps(_start(volumes)),
         layers=Markup(json.dumps(list(_layers(volumes))).replace("<", "\\u003c")),  # safe: nothing can end the element
     )
 
@@ -81,6 +83,15 @@ def _library() -> Markup:
     """The viewer's code, which must not end the script element around it."""
     packed = resources.files("sfg_med.report.vendor").joinpath(LIBRARY).read_bytes()
     return Markup(gzip.decompress(packed).decode("utf-8").replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+
+
+def _start(case: CaseVolumes) -> list[float]:
+    """Where the viewer begins, in mm (R, A, S): the slices that show most of all organs."""
+    task = next(iter(case.predictions.spec.label_tasks), None)
+    labels = case.predicted(task.name) if task else None
+    values = tuple(task.labels.values()) if task else ()
+    index = organ_slices(labels, values, case.voxels)
+    return [round(float(mm), 3) for mm in (case.affine @ [*index, 1.0])[:3]]
 
 
 def _layers(case: CaseVolumes) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,8 @@ import re
 import time
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from sfg_med.report import prediction_page, viewer
@@ -147,6 +149,13 @@ def test_viewer_shows_the_values_of_the_files(browser, predicted) -> None:
     page = browser.new_page(viewport={"width": 1200, "height": 800})
     opened = Opened(page, path)
     page.locator("html[data-ready=true]").wait_for(state="attached")
+    organs = nib.load(predicted / "out" / "case1" / "mr_seg.nii.gz")
+    signs = [
+        (-1 if side in "LPI" else 1) * float(mm)
+        for side, mm in re.findall(r"([RLAPSI]) (\d+\.\d)", page.locator("#values").inner_text())
+    ]
+    place = np.rint(nib.affines.apply_affine(np.linalg.inv(organs.affine), signs)).astype(int)
+    assert all(np.take(organs.dataobj, place[axis], axis).any() for axis in range(3)), "it begins where organs are"
     page.locator("#canvas").focus()
     seen = []
     for key in ("PageUp", "ArrowLeft", "ArrowUp"):

@@ -95,6 +95,7 @@
     nv.moveCrosshairInVox(...move);
   }, { capture: true });
   nv.setSliceType(3);
+  nv.scene.crosshairPos = nv.mm2frac(JSON.parse(byId("start").textContent));
   draw();
   nv.createOnLocationChange();
   document.documentElement.dataset.ready = "true";
