@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from pipelines.real_volumes_cases import RealCase
 from sfg_med.data.atomic import atomic_path
+from sfg_med.data.orientation import to_ras
 from sfg_med.data.volumes import read_volume
 from sfg_med.report.case_pictures import CT_WINDOWS
 from sfg_med.report.pictures import ORGAN_COLOURS
-from sfg_med.report.planes import PLANES, Plane, organ_slices, to_ras
+from sfg_med.report.planes import PLANES, Plane, organ_slices
 from sfg_med.spec import ModelSpec
 
 Array = NDArray[Any]

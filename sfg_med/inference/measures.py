@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from sfg_med.data.volumes import Volume
 from sfg_med.inference.plausible import Limits, limit_flags
+from sfg_med.inference.scope import INPUT, centre, input_measures, offsets
 from sfg_med.spec import ImageTask, ModelSpec
 
 # Parts beside the largest one below this share of an organ are specks, not a finding.
@@ -47,6 +48,7 @@ def measure(
     """
     measures: Measures = {}
     flags = list(grid.notes)
+    centres = {}
     prefixes = {**_mean_prefixes(spec), **_uncertainty_prefixes(spec, volumes)}
     for task in spec.label_tasks:
         boxes = ndimage.find_objects(volumes[task.name], max_label=max(task.labels.values()))
@@ -58,11 +60,13 @@ def measure(
             if not count:
                 flags.append(f"empty:{organ}")
                 continue
+            centres[organ] = centre(inside, box, grid.affine)
             flags += _shape_flags(organ, inside, box, grid.array.shape)
             for name, prefix in prefixes.items():
                 measures[f"{prefix}_{organ}"] = round(float(volumes[name][box][inside].mean(dtype=np.float64)), 3)
     for image in spec.image_tasks:
         flags += _range_flags(image, volumes[image.name])
+    measures |= {**offsets(centres, limits or {}), **(input_measures(grid) if INPUT in (limits or {}) else {})}
     return measures, flags + limit_flags(measures, limits or {})
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from sfg_med.config_dir import config_dir
 from sfg_med.errors import SfgMedError
+from sfg_med.inference.scope import OFFSETS
 
 FILE = "plausible.yaml"
 _EXPECTED = "measure: organ: {range: [low, high], source: TEXT}"
@@ -72,8 +73,13 @@ def limits_to_dict(limits: Limits) -> dict[str, Any]:
     }
 
 
+# Flags that are not called after their measure.
+_FLAGS = {"volume_ml": "volume", "input": "unlike_training", **dict.fromkeys(OFFSETS, "position")}
+
+
 def limit_flags(measures: Mapping[str, float], limits: Limits) -> list[str]:
-    """Flags ``<measure>:<organ>`` of what lies outside its limits; the measure ``volume_ml`` is called ``volume``.
+    """Flags ``<measure>:<organ>`` of what lies outside its limits; ``volume:<organ>`` for ``volume_ml``,
+    ``position:<organ>-<organ>`` for offsets, ``unlike_training:<measure>`` for the input's.
 
     An organ that was not found has a flag of its own and gets none here.
     """
@@ -81,10 +87,10 @@ def limit_flags(measures: Mapping[str, float], limits: Limits) -> list[str]:
     for measure, organs in limits.items():
         for organ, limit in organs.items():
             value = measures.get(f"{measure}_{organ}")
-            found = measures.get(f"volume_ml_{organ}", 0) > 0
-            if found and value is not None and not limit.holds(value):
-                flags.append(f"{'volume' if measure == 'volume_ml' else measure}:{organ}")
-    return flags
+            missing = value is None or (measure == "volume_ml" and value == 0)
+            if value is not None and not missing and not limit.holds(value):
+                flags.append(f"{_FLAGS.get(measure, measure)}:{organ}")
+    return list(dict.fromkeys(flags))
 
 
 def _limit(name: str, entry: Mapping[str, Any]) -> Limit:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfg_med.data.orientation import to_ras
 from sfg_med.metrics import reference_in_unit
 from sfg_med.report.case_files import Predictions
 from sfg_med.report.case_volumes import CaseVolumes, open_volumes
 from sfg_med.report.organ_charts import Histogram, histogram
 from sfg_med.report.pictures import Outline, Panel, Window, colour_stops, outlines, slice_uri
-from sfg_med.report.planes import PLANES, Plane, obliquity_degrees, organ_slices, to_ras
+from sfg_med.report.planes import PLANES, Plane, obliquity_degrees, organ_slices
 from sfg_med.report.references import MASK, Case
 from sfg_med.spec import ImageTask, LabelTask
 

@@ -11,9 +11,9 @@ import nibabel as nib
 from numpy.typing import NDArray
 
 from sfg_med.data.agreement import check_same_grid
+from sfg_med.data.orientation import to_ras
 from sfg_med.data.volumes import Volume, read_volume
 from sfg_med.report.case_files import Predictions
-from sfg_med.report.planes import to_ras
 from sfg_med.report.references import Case, labels_of_model
 from sfg_med.spec import LabelTask
 

@@ -14,6 +14,7 @@ _WORDS = {
     "volume": "{}: implausible volume",
     "entropy": "{}: organ uncertain",
     "unlike_training": "input unlike the training data: {}",
+    "position": "{}: implausible position to each other",
     "no_orientation": "the input does not say how the patient lies: left and right are a guess",
     "modality": "the input is a {} series, which is not what the model reads",
     "single_slice": "the input is one voxel thick along some axis",

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,23 +42,6 @@ PLANES = (
     Plane("coronal", 1, ("R", "L", "S", "I")),
     Plane("sagittal", 0, ("A", "P", "S", "I")),
 )
-
-
-def to_ras(array: Array, affine: Array) -> tuple[Array, tuple[float, float, float]]:
-    """Flip and swap the axes of a volume so that they run closest to right, anterior and superior.
-
-    Args:
-        array: voxels, ``(X, Y, Z)``.
-        affine: voxel to RAS millimetres, ``(4, 4)``.
-
-    Returns:
-        A view with axes R, A, S, and its voxel size along them in mm. Nothing is resampled.
-    """
-    orientation = nib.orientations.io_orientation(affine)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    turned = nib.orientations.apply_orientation(array, orientation)
-    along = [float(spacing[int(np.flatnonzero(orientation[:, 0] == axis)[0])]) for axis in range(3)]
-    return turned, (along[0], along[1], along[2])
 
 
 def obliquity_degrees(affine: Array) -> float:

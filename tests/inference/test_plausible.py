@@ -12,8 +12,9 @@ from sfg_med.spec import PELVIS_LABELS
 
 def test_shipped_limits_name_every_organ_and_survive_the_manifest() -> None:
     limits = read_limits()
-    assert set(limits) == {"volume_ml", "mean_hu", "std_hu", "entropy"}
-    assert all(set(organs) == set(PELVIS_LABELS) for organs in limits.values())
+    by_organ = {"volume_ml", "mean_hu", "std_hu", "entropy"}
+    assert set(limits) == by_organ | {"right_mm", "anterior_mm", "superior_mm", "input"}
+    assert all(set(limits[measure]) == set(PELVIS_LABELS) for measure in by_organ)
     assert parse_limits(limits_to_dict(limits)) == limits
 
 

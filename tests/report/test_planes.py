@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
+from sfg_med.data.orientation import to_ras
 from sfg_med.report.pictures import Window, outline, slice_uri
-from sfg_med.report.planes import PLANES, obliquity_degrees, organ_slices, to_ras
+from sfg_med.report.planes import PLANES, obliquity_degrees, organ_slices
 
 CODES = [
     "".join(sides[i] for i in order)
