@@ -132,10 +132,11 @@ def _checked(source: Source, require: Sequence[str]) -> Source:
         expected = "letters, digits, . _ + - in a case's name"
         error = SfgMedError(f"case {source.case!r}", expected, repr(source.case), "rename it")
     elif missing:
-        there = ", ".join(f"{role} ({source.files[role]})" for role in ROLES if role in source.files) or "nothing"
+        there = ", ".join(f"{role} ({source.files[role]})" for role in ROLES if role in source.files)
         unused = "; ".join(note.line for note in source.series if not note.role)
-        found = f"only {there}{f'; not used: {unused}' if unused else ''}"
-        remedy = f"add it, or say --require {','.join(r for r in require if r not in missing) or MR}"
+        found = f"{f'only {there}' if there else 'nothing to use'}{f'; not used: {unused}' if unused else ''}"
+        enough = [role for role in require if role not in missing]
+        remedy = f"add it, or say --require {','.join(enough)}" if MR in enough else "add it"
         error = SfgMedError(f"case {source.case}", f"{' and '.join(missing)}", found, remedy)
     else:
         return source
