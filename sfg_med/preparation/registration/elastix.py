@@ -29,6 +29,8 @@ _COMMON = {
     "AutomaticTransformInitialization": False,
     "WriteResultImage": False,
     "ErodeMask": False,
+    # With several threads itk-elastix 0.25.4 now and then ends the process with a segmentation fault.
+    "UseMultiThreadingForMetrics": False,
 }
 
 
@@ -38,7 +40,7 @@ class ElastixEngine:
     name = "elastix"
 
     def deformable(self, fixed: Image, moving: Image, mask: Image, there: Image) -> sitk.Transform:
-        """Cubic B-splines with a penalty on bending; a displacement field in the fixed image's grid."""
+        """Cubic B-splines with a penalty on bending."""
         options = {
             "Registration": "MultiMetricMultiResolutionRegistration",
             "Metric": ("AdvancedMattesMutualInformation", "TransformBendingEnergyPenalty"),
@@ -46,11 +48,19 @@ class ElastixEngine:
             "Metric1Weight": BENDING,
             "FinalGridSpacingInPhysicalUnits": KNOTS_MM,
         }
-        found = _run(fixed, moving, mask, there, options)
-        field = itk.transformix_deformation_field(_to_itk(moving), found.GetTransformParameterObject())
-        vectors = sitk.GetImageFromArray(itk.array_from_image(field).astype(np.float64), isVector=True)
-        vectors.CopyInformation(fixed)
-        return sitk.DisplacementFieldTransform(vectors)
+        return _spline(_run(fixed, moving, mask, there, options))
+
+
+def _spline(method: Any) -> sitk.Transform:
+    """elastix's result as a transform of SimpleITK; transformix would write files where it is called."""
+    result = method.GetTransformParameterObject().GetParameterMap(0)
+    frame = [float(value) for name in ("GridSize", "GridOrigin", "GridSpacing") for value in result[name]]
+    # elastix writes matrices by columns
+    directions = np.reshape([float(value) for value in result["GridDirection"]], (3, 3)).T
+    spline = sitk.BSplineTransform(3, 3)
+    spline.SetFixedParameters([*frame, *directions.ravel().tolist()])
+    spline.SetParameters([float(value) for value in result["TransformParameters"]])
+    return spline
 
 
 def _run(fixed: Image, moving: Image, mask: Image, there: Image, options: dict[str, Any]) -> Any:
@@ -63,7 +73,7 @@ def _run(fixed: Image, moving: Image, mask: Image, there: Image, options: dict[s
     method.SetMovingMask(_to_itk(there))
     method.SetParameterObject(parameters)
     method.SetLogToConsole(False)
-    method.SetNumberOfThreads(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
+    method.SetNumberOfThreads(1)
     method.UpdateLargestPossibleRegion()
     return method
 
