@@ -29,7 +29,7 @@ Pair = tuple[sitk.Image, sitk.Image, sitk.Image, sitk.Image, Motion]
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
-    """MR, its body, the moved CT, its body, and the motion; oblique grids; the CT goes on beyond the MR at both ends."""
+    """MR, its body, the moved CT, its body, and the motion; oblique grids; the CT goes beyond the MR at both ends."""
     man = simulate_case(3, (4.0, 4.0, 4.0), "whole")
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_euler("xz", (8, -12), degrees=True).as_matrix()
