@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that are told to stop, or killed: they go on as if nothing had happened."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -99,12 +100,15 @@ def test_workers_of_the_loader_outlive_the_signal(
 def test_workers_end_when_their_parent_says_so() -> None:
     """Python ends the workers that are left at its exit by SIGTERM, and waits for them."""
 
+    ready = multiprocessing.get_context("fork").Event()
+
     def work() -> None:
         ignore_stop_signals(0)
+        ready.set()
         time.sleep(60)
 
     process = start(work)
-    time.sleep(0.5)
+    assert ready.wait(60)
     subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
     process.join(0.5)
     assert process.is_alive()
