@@ -25,7 +25,7 @@ from sfg_med.inference.passes import Passes, average_passes
 from sfg_med.inference.posterior import drawn_groups, has_posterior, likeliest_groups, mean_groups
 from sfg_med.inference.prediction import Prediction, restore
 from sfg_med.networks import MultiTaskNetwork
-from sfg_med.transforms import network_input
+from sfg_med.transforms import network_input, steady_affine
 
 if TYPE_CHECKING:
     from sfg_med.model_file import LoadedModel
@@ -132,9 +132,9 @@ class Predictor:
             SfgMedError: for an image that is too small.
         """
         self._check_size(volume)
-        image = network_input(_as_tensor(volume), self.spec)
         x, y, z = volume.array.shape
-        grid = NativeGrid(volume.affine, (x, y, z))
+        grid = NativeGrid(steady_affine(volume.affine), (x, y, z))
+        image = network_input(_as_tensor(volume), self.spec)
         voxels = image.as_tensor()
         box = whole(voxels) if self.whole_image else body_box(voxels, self.spec.spacing_mm, self.spec.patch_size)
         return Prepared(voxels, np.asarray(image.affine, np.float64), grid, box)
@@ -230,7 +230,7 @@ class Predictor:
 
 def _as_tensor(volume: Volume) -> MetaTensor:
     array = np.ascontiguousarray(volume.array, np.float32)
-    return MetaTensor(torch.from_numpy(array)[None], affine=torch.as_tensor(volume.affine))
+    return MetaTensor(torch.from_numpy(array)[None], affine=torch.as_tensor(steady_affine(volume.affine)))
 
 
 def _case_seed(seed: int, case: str) -> int:

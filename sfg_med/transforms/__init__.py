@@ -8,7 +8,7 @@ from sfg_med.transforms.outputs import DecodeTasksd, SaveTasksd, SplitTasksd, de
 from sfg_med.transforms.patch import RandAffinePatchd
 from sfg_med.transforms.pipeline import case_items, deterministic_transforms, network_input
 from sfg_med.transforms.read import ReadCased
-from sfg_med.transforms.spacing import StableSpacing, StableSpacingd
+from sfg_med.transforms.spacing import StableSpacing, StableSpacingd, steady_affine
 from sfg_med.transforms.targets import EncodeTargetsd
 from sfg_med.transforms.whole_image import EncodePictured, decode_value
 
@@ -31,4 +31,5 @@ __all__ = [
     "deterministic_transforms",
     "network_input",
     "random_crop",
+    "steady_affine",
 ]

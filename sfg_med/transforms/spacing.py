@@ -15,6 +15,8 @@ from monai.transforms import Spacing, Spacingd
 
 # Part of the extent: more than single precision leaves of a header's numbers, far less than anyone sees.
 TIE = 1e-5
+# Digits of a voxel size: one less than single precision has.
+DIGITS = 6
 
 
 def voxels_across(shape: Sequence[int], affine: np.ndarray, pixdim: np.ndarray) -> list[int]:
@@ -30,6 +32,15 @@ def voxels_across(shape: Sequence[int], affine: np.ndarray, pixdim: np.ndarray) 
     wider[:-1, :-1] *= 1 + TIE
     found, _ = compute_shape_offset(shape, wider, zoom_affine(affine, pixdim, diagonal=False))
     return [int(n) for n in found]
+
+
+def steady_affine(affine: np.ndarray) -> np.ndarray:
+    """An affine ``(4, 4)`` with its voxel sizes rounded to ``DIGITS`` digits: the 2.9999998 mm that single precision
+    makes of 3 mm in a NIfTI header is then sampled where the 3 mm of the DICOM series are."""
+    steady = affine.astype(np.float64)
+    sizes = np.linalg.norm(steady[:3, :3], axis=0)
+    steady[:3, :3] *= [float(f"{size:.{DIGITS}g}") / size for size in sizes]
+    return steady
 
 
 class StableSpacing(Spacing):

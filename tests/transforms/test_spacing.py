@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.transforms import Spacing
+from scipy.spatial.transform import Rotation
 
-from sfg_med.transforms import StableSpacing, StableSpacingd
+from sfg_med.transforms import StableSpacing, StableSpacingd, steady_affine
 from tests.data.dicom.series_files import oblique_affine
 
 
@@ -58,3 +59,13 @@ def test_values_and_geometry_are_monais(shear: float) -> None:
     back = transform.inverse(item)["mr"]
     assert back.shape == volume.shape
     torch.testing.assert_close(back.affine, volume.affine)
+
+
+@given(size=st.integers(1, 10**6), turn=st.floats(-180, 180))
+def test_single_precision_leaves_no_trace_in_voxel_sizes(size: int, turn: float) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xz", (turn, 10), degrees=True).as_matrix() * (size / 1e4)
+    exact, rounded = (steady_affine(a) for a in (affine, affine.astype(np.float32)))
+    for found in (exact, rounded):
+        np.testing.assert_allclose(np.linalg.norm(found[:3, :3], axis=0), size / 1e4, rtol=1e-12)
+    np.testing.assert_allclose(exact, affine, rtol=1e-6, atol=1e-12)
