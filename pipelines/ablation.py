@@ -61,11 +61,11 @@ def main(
             sfg_med("train", "--dataset-dir", dataset, "--run-dir", out / name, *configs, *keys)
         table = out / f"{name}-simulated" / "evaluation" / "metrics.csv"
         if not table.is_file():
-            score_test_men(out / name, varied, out / f"{name}-simulated", cases)
+            score_test_men(out / name, varied, out / f"{name}-simulated")
         found = dict(scores(table))
         rows.append(f"| {name} | {found['MAE (HU)']} | {found['MAE in bone (HU)']} | {found['mean Dice']} |")
     write_text(out / "simulated.md", "\n".join(rows) + "\n")
-    typer.echo(f"\nOn {test_men(cases)} simulated men who test, as they are:\n" + "\n".join(rows))
+    typer.echo(f"\nOn {len(test_men(varied))} simulated men who test, as they are:\n" + "\n".join(rows))
     models = " ".join(f"-m {name}={out / name}" for name in names)
     typer.echo(f"\nScore them on real MR:\n  python -m pipelines.real_volumes {models} --data DIR --out OUT")
 

@@ -8,6 +8,7 @@ that is done is not done again, and a training that was stopped goes on.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from sfg_med.data.atomic import write_json
 from sfg_med.errors import SfgMedError
 
 MODEL = "demonstration.safetensors"
+SPLITS = "splits.json"
 CONFIGS = ("randomised.yaml", "demonstration.yaml")
 # Men at the end of the data set who validate and test: at most so many, and at most these parts of all.
 VALIDATION, TEST = (12, 1 / 6), (28, 1 / 3)
@@ -55,7 +57,7 @@ def main(
         return
     if not model.is_file():
         sfg_med("export", "-m", run, "-o", model)
-    scores = score_test_men(model, dataset, out, cases)
+    scores = score_test_men(model, dataset, out)
     recipe = ["--cases", cases, "--seed", seed, "--spacing", spacing, "--threads", threads, *(overrides or [])]
     typer.echo(f"card: {write_card(out / 'README.md', model, scores, [str(word) for word in recipe])}")
 
@@ -63,22 +65,22 @@ def main(
 def write_splits(dataset: Path, cases: int) -> None:
     """The last men validate and test, the others train."""
     names = [f"case{i:03d}" for i in range(cases)]
-    test = test_men(cases)
-    validation = min(VALIDATION[0], int(VALIDATION[1] * cases))
+    validation, test = (min(most, int(part * cases)) for most, part in (VALIDATION, TEST))
     ends = cases - validation - test, cases - test
     parts = {"train": names[: ends[0]], "validation": names[ends[0] : ends[1]], "test": names[ends[1] :]}
-    write_json(dataset / "splits.json", parts)
+    write_json(dataset / SPLITS, parts)
 
 
-def test_men(cases: int) -> int:
-    """How many men test."""
-    return min(TEST[0], int(TEST[1] * cases))
+def test_men(dataset: Path) -> list[str]:
+    """Who tests."""
+    names: list[str] = json.loads((dataset / SPLITS).read_text(encoding="utf-8"))["test"]
+    return names
 
 
-def score_test_men(model: Path, dataset: Path, out: Path, cases: int) -> Path:
+def score_test_men(model: Path, dataset: Path, out: Path) -> Path:
     """Predict and evaluate the men who test; returns the table of metrics."""
     tests = out / "test_men"
-    for name in sorted(p.name for p in dataset.iterdir() if p.is_dir())[-test_men(cases) :]:
+    for name in test_men(dataset):
         link = tests / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():

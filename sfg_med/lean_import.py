@@ -10,8 +10,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Half of the time that `import monai` takes. Whoever needs one imports it later, as ever.
-UNUSED = ("itk", "matplotlib", "mlflow", "sklearn", "torch.distributed.optim")
+# Nearly half of the time that `import monai` takes. Whoever needs one imports it later, as ever.
+UNUSED = ("matplotlib", "mlflow", "sklearn", "torch.distributed.optim")
 
 
 def hide_from_monai() -> None:

@@ -21,7 +21,7 @@ assert sys.modules["matplotlib"] is matplotlib
 found = [n for n in UNUSED if n in sys.modules and n != "matplotlib"]
 assert not found, found
 assert all(finder.__class__.__module__ != "sfg_med.lean_import" for finder in sys.meta_path)
-import itk, sklearn, torch.distributed.optim
+import sklearn, torch.distributed.optim
 assert monai.__spec__.name == "monai" and monai.__version__
 from types import SimpleNamespace
 from sfg_med.training import mlflow_handler

@@ -68,6 +68,13 @@ def covered(image: Image, grid: Image, transform: sitk.Transform | None = None) 
     return resample(ones, grid, transform, labels=True)
 
 
+def displacements(transform: sitk.Transform, grid: Image) -> Image:
+    """How far a transform moves each voxel of a grid, LPS mm, three float64 a voxel."""
+    sampler = sitk.TransformToDisplacementFieldFilter()
+    sampler.SetReferenceImage(grid)
+    return sampler.Execute(transform)
+
+
 def common_box(mask: Image) -> tuple[list[int], list[int]]:
     """Size and first index of the box around a mask, for ``SimpleITK.RegionOfInterest``; the mask must not be empty."""
     places = [np.flatnonzero(array_of(mask).any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]

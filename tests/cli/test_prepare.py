@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom import dcmread
 
 from sfg_med.cli.main import main
 from sfg_med.data.cases import Dataset, find_cases
@@ -21,6 +22,7 @@ from sfg_med.data.simulation import simulate_case
 from sfg_med.data.simulation.case import SimulatedCase
 from sfg_med.data.volumes import read_volume
 from tests.cli.prediction import SPEC
+from tests.data.dicom.series_files import write_series
 
 Prepare = Callable[..., int]
 QUICK = ("--registration", "none", "--engine", "simpleitk", "--no-n4")
@@ -220,14 +222,14 @@ def test_a_shorter_ct_shortens_the_case_and_organs_on_it_move_along(
 
 
 def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
-    from tests.preparation.dicom_series import write_series
-
     root = tmp_path / "in"
     for name in ("p1", "p2"):
-        write_series(root / name / "mr", man.mr, man.affine, "MR", "t2_tse_tra")
-        write_series(root / name / "plan", man.ct, man.affine, "CT", "Pelvis")
-    write_series(root / "p1/short", man.mr, man.affine, "MR", "t2_tse_sag", drop=(5,))
-    write_series(root / "p2/again", man.mr, man.affine, "MR", "t2_tse_tra_2")
+        write_series(root / name / "mr", man.mr, man.affine, uid=f"{name} mr")
+        plan = {"modality": "CT", "description": "Pelvis", "rescale": (1.0, -1024.0), "uid": f"{name} ct"}
+        write_series(root / name / "plan", man.ct + np.int16(1024), man.affine, **plan)
+    write_series(root / "p1/short", man.mr, man.affine, description="t2_tse_sag", uid="short")
+    sorted((root / "p1/short").iterdir(), key=lambda file: dcmread(file).ImagePositionPatient[2])[5].unlink()
+    write_series(root / "p2/again", man.mr, man.affine, description="t2_tse_tra_2", uid="again")
     assert prepare(root, tmp_path / "out", *QUICK) == 1
     for role in ("mr", "ct"):
         found = read_volume(tmp_path / f"out/p1/{role}.nii.gz")
@@ -236,7 +238,7 @@ def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, m
         np.testing.assert_array_equal(found.array[kept], getattr(man, role)[kept])
     with (tmp_path / "out/dropped.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["case"], row["what"]): row["reason"] for row in csv.DictReader(file)}
-    assert "missing" in rows["p1", "series 001_t2_tse_sag"] or "gap" in rows["p1", "series 001_t2_tse_sag"]
+    assert "missing" in rows["p1", "series 004_t2_tse_sag"] or "gap" in rows["p1", "series 004_t2_tse_sag"]
     assert "expected one MR series, found 2" in rows["p2", "case"]
     # a CSV says which one is wanted
     (tmp_path / "c.csv").write_text("case,mr,ct\np2,in/p2/again,in/p2/plan\n")

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from sfg_med.preparation.grid import displacements
 from sfg_med.preparation.images import Image, array_of
 
 BINS = 32
@@ -35,14 +36,7 @@ def deformation(transform: sitk.Transform, grid: Image, inside: NDArray[np.bool_
         Percentiles of the displacement in mm (``displacement_mm_p50``, ``p95``, ``max``), the smallest Jacobian
         determinant ``jacobian_min`` (1: volume kept, 0 or less: folded), and ``folded_percent`` of the voxels.
     """
-    field = sitk.TransformToDisplacementField(
-        transform,
-        sitk.sitkVectorFloat64,
-        grid.GetSize(),
-        grid.GetOrigin(),
-        grid.GetSpacing(),
-        grid.GetDirection(),
-    )
+    field = displacements(transform, grid)
     length = np.linalg.norm(sitk.GetArrayViewFromImage(field), axis=-1).T[inside]
     jacobian = array_of(sitk.DisplacementFieldJacobianDeterminant(field))[inside]
     p50, p95 = np.percentile(length, [50, 95])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import SimpleITK as sitk  # noqa: N813
 
-from sfg_med.preparation.grid import resample, with_spacing
+from sfg_med.preparation.grid import displacements, resample, with_spacing
 from sfg_med.preparation.images import Image
 
 BINS = 40
@@ -26,16 +26,7 @@ class SimpleItkEngine:
         grid = with_spacing(fixed, [max(FIELD_MM, s) for s in fixed.GetSpacing()])
         blur = FIELD_MM / 2
         coarse = resample(sitk.SmoothingRecursiveGaussian(fixed, blur), grid)
-        field = sitk.DisplacementFieldTransform(
-            sitk.TransformToDisplacementField(
-                sitk.Transform(3, sitk.sitkIdentity),
-                sitk.sitkVectorFloat64,
-                grid.GetSize(),
-                grid.GetOrigin(),
-                grid.GetSpacing(),
-                grid.GetDirection(),
-            )
-        )
+        field = sitk.DisplacementFieldTransform(displacements(sitk.Transform(3, sitk.sitkIdentity), grid))
         field.SetSmoothingGaussianOnUpdate(STEP_VARIANCE, FIELD_VARIANCE)
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(BINS)
