@@ -5,21 +5,18 @@ from __future__ import annotations
 
 import csv
 import math
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
-import torch
-
 from sfg_med import __version__
 from sfg_med.data.atomic import atomic_path, write_json
 from sfg_med.metrics import DEFINITIONS, case_dice_mean, columns, rank_cases, statistics, trivial_mae
 from sfg_med.metrics.calibration import ZScores
+from sfg_med.processes import worker_processes
 from sfg_med.report.case_files import Predictions
 from sfg_med.report.evaluation import CaseJob, CaseScore, score_case
 from sfg_med.report.references import References
@@ -34,8 +31,7 @@ def score_cases(jobs: Sequence[CaseJob], processes: int = 1) -> Iterator[CaseSco
     if processes <= 1:
         yield from map(score_case, jobs)
         return
-    context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with worker_processes(processes) as pool:
         yield from pool.map(score_case, jobs)
 
 

@@ -12,26 +12,10 @@ from ignite.engine import Engine, Events
 
 from sfg_med.errors import SfgMedError
 from sfg_med.networks import MultiTaskNetwork
+from tests.training.interruption import InterruptAt, Interruption
 
 # Two epochs of three steps; a history row every two steps, so that the interruption falls between two rows.
 LENGTH = {"steps": 6, "steps_per_epoch": 3, "log_interval": 2}
-
-
-class Interruption(KeyboardInterrupt):
-    """Stands for Ctrl-C or a power cut."""
-
-
-class InterruptAt:
-    """Stop a run in the middle of an iteration."""
-
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_STARTED(once=self.iteration), self)
-
-    def __call__(self, engine: Engine) -> None:
-        raise Interruption
 
 
 class Watch:

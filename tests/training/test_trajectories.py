@@ -13,21 +13,7 @@ from ignite.engine import Engine, Events
 from sfg_med.networks import SFGUNet
 from sfg_med.training import TrajectoryHandler
 from sfg_med.training.trajectories import FILE
-
-
-class Interruption(KeyboardInterrupt):
-    """Stands for Ctrl-C or a power cut."""
-
-
-class InterruptAt:
-    def __init__(self, iteration: int) -> None:
-        self.iteration = iteration
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_STARTED(once=self.iteration), self)
-
-    def __call__(self, engine: Engine) -> None:
-        raise Interruption
+from tests.training.interruption import InterruptAt, Interruption
 
 
 class Copy:

@@ -6,9 +6,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from sfg_med.data.simulation.case import (
 )
 from sfg_med.data.splits import make_splits
 from sfg_med.errors import SfgMedError
+from sfg_med.processes import worker_processes
 
 FILES = ("mr", "ct", "seg", "mask", "tissue")
 RECORD = "simulation.json"
@@ -158,8 +158,7 @@ def _simulate_all(
         for name, arguments in todo.items():
             yield name, _write_case(*arguments)
         return
-    # Spawned, not forked: the parent may hold threads of torch or BLAS.
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
+    with worker_processes(min(jobs, len(todo))) as pool:
         running = {pool.submit(_write_case, *arguments): name for name, arguments in todo.items()}
         for future in as_completed(running):
             yield running[future], future.result()
