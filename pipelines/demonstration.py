@@ -9,9 +9,6 @@ that is done is not done again, and a training that was stopped goes on.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +16,7 @@ import typer
 
 from pipelines.command import run_command
 from pipelines.demonstration_card import write_card
+from sfg_med.cli._commands import run_sfg_med
 from sfg_med.config_dir import config_dir
 from sfg_med.data.atomic import write_json
 from sfg_med.errors import SfgMedError
@@ -96,10 +94,8 @@ def sfg_med(*words: object) -> None:
     Raises:
         SfgMedError: if it fails; it has said why.
     """
-    arguments: Sequence[str] = [str(word) for word in words]
-    typer.secho(f"\n$ sfg-med {' '.join(arguments)}", bold=True)
-    if subprocess.run([sys.executable, "-m", "sfg_med.cli.main", *arguments], check=False).returncode:
-        raise SfgMedError(f"sfg-med {arguments[0]}", "a finished command", "an error (see above)", "correct it")
+    if run_sfg_med(*words):
+        raise SfgMedError(f"sfg-med {words[0]}", "a finished command", "an error (see above)", "correct it")
 
 
 if __name__ == "__main__":

@@ -26,12 +26,16 @@ def worker_processes(number: int) -> Iterator[ProcessPoolExecutor]:
 
 def _begin() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded, which is later
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # else a pool's workers outlive a killed one: they wait for work, holding both ends of their pipe
 
 
-def _end_with_parent() -> None:
-    """A pool's workers outlive a parent that was killed: they wait for work, holding both ends of their pipe."""
+def end_with_parent() -> None:
+    """End this process, from a thread, when the one that started it has ended."""
     parent = parent_process()
     if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+        threading.Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_and_exit(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)

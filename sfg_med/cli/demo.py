@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sfg_med.cli._commands import run_sfg_med
 
 # A small network and a short run: enough to see every step work, far from enough for good results.
 _SHORT_RUN = (
@@ -55,12 +55,6 @@ def command(
 
 
 def _run(*words: object) -> None:
-    arguments = [str(word) for word in words]
-    typer.secho(f"\n$ sfg-med {' '.join(_quoted(a) for a in arguments)}", bold=True)
-    code = subprocess.run([sys.executable, "-m", "sfg_med.cli.main", *arguments], check=False).returncode
+    code = run_sfg_med(*words)
     if code:
         raise typer.Exit(code)
-
-
-def _quoted(word: str) -> str:
-    return f"'{word}'" if set(word) & set(" []") else word

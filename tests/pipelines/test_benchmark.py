@@ -60,13 +60,6 @@ def test_programs_are_compared_with_the_network_itself(settings: Settings) -> No
     assert "exported" in found["programs"]
 
 
-def test_training_steps_are_compared_and_their_memory_is_their_own(settings: Settings) -> None:
-    steps = ENTRIES["training_step"](settings)["steps"]
-    assert set(steps) == set(benchmark_training.TRAINED)
-    assert steps["hard sharing"]["ratio"] == 1
-    assert all(0.2 < row["peak_gib"] < 4 for row in steps.values())
-
-
 def test_a_folder_run_is_compared_with_its_windows(settings: Settings, monkeypatch) -> None:
     monkeypatch.setattr(benchmark_folder, "CASES", 2)
     monkeypatch.setattr(benchmark_folder, "SHAPE", (24, 24, 12))
@@ -77,11 +70,11 @@ def test_a_folder_run_is_compared_with_its_windows(settings: Settings, monkeypat
 
 
 def test_growth_is_fitted(settings: Settings, monkeypatch) -> None:
-    monkeypatch.setattr(benchmark_folder, "SIZES", ((24, 24, 12), (32, 32, 16), (96, 64, 32)))
+    monkeypatch.setattr(benchmark_folder, "SIZES", ((24, 24, 12), (96, 64, 32)))
     monkeypatch.setattr(benchmark_folder, "PASSES", (1, 3))
     monkeypatch.setattr(benchmark_folder, "FOLDERS", (1, 2))
     found = ENTRIES["growth"](settings)
-    assert set(found["by_size"]) == {"24x24x12", "32x32x16", "96x64x32"}
+    assert set(found["by_size"]) == {"24x24x12", "96x64x32"}
     assert found["seconds_against_passes"]["slope"] > 0
     assert set(found["by_cases"]) == {"1", "2"}
     assert not list((settings.folder / "in").glob("*_ct*"))
@@ -102,6 +95,11 @@ def test_results_are_kept_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(SfgMedError, match="--widths"):
         main(file, entries="inference", widths="4,x")
     results = json.loads(file.read_text())
+    steps = results["training_step"]["steps"]
+    assert set(steps) == set(benchmark_training.TRAINED)
+    assert steps["hard sharing"]["ratio"] == 1
+    # each contestant has a process, and so a peak, of its own
+    assert all(0.2 < row["peak_gib"] < 4 for row in steps.values())
     results["training_step"]["missing"] = {"measured": "before"}
     file.write_text(json.dumps(results))
     main(file, entries="training_step")

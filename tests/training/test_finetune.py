@@ -19,7 +19,8 @@ from sfg_med.cli.main import app
 from sfg_med.errors import SfgMedError
 from sfg_med.model_file import load_model, save_model
 from sfg_med.training.runner import config_dir, train, training_workflow
-from tests.training.test_resume import InterruptAt, Interruption, assert_same_tensors, last_weights
+from tests.training.interruption import InterruptAt, Interruption
+from tests.training.test_resume import assert_same_tensors, last_weights
 
 FINETUNE = config_dir() / "examples" / "finetune.yaml"
 QUICK = {"steps": 4, "steps_per_epoch": 2, "num_workers": 0, "precision": "fp32", "device": "$torch.device('cpu')"}

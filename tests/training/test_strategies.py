@@ -19,15 +19,12 @@ from sfg_med.networks import MultiTaskNetwork
 from sfg_med.sharing import IDLE
 from sfg_med.training.runner import config_dir
 from sfg_med.training.strategies import named_strategies, strategy_config
+from tests.training.interruption import InterruptAt, Interruption
 
 Train = Callable[..., Path]
 # The others are trained in the fast tests below.
 QUICK = ("single-task", "mtan")
 ROWS = named_strategies()
-
-
-class Interruption(KeyboardInterrupt):
-    """Stands for Ctrl-C or a power cut."""
 
 
 class At:
@@ -41,10 +38,6 @@ class At:
 
     def __call__(self, engine: Engine) -> None:
         self.function(engine)
-
-
-def interrupt(_: Engine) -> None:
-    raise Interruption
 
 
 class Record:
@@ -148,7 +141,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(name: str, train_tiny: Tra
     groups, resumed = Record(groups_of), Record(groups_of)
     whole = train_tiny(tmp_path / "whole", observers=(groups,), **options)
     with pytest.raises(Interruption):
-        train_tiny(tmp_path / "cut", observers=(At(6, interrupt),), **options)
+        train_tiny(tmp_path / "cut", observers=(InterruptAt(6),), **options)
     cut = train_tiny(tmp_path / "cut", observers=(resumed,), **options)
     assert_same(whole, cut)
     assert resumed.seen == {step: groups.seen[step] for step in (4, 5, 6)}
