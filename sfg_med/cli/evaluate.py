@@ -42,6 +42,10 @@ def command(
     gamma: Annotated[
         list[str] | None, typer.Option(help="Criterion of the gamma index, such as 2%/2mm; may be repeated.")
     ] = None,
+    dose_cutoff: Annotated[
+        float,
+        typer.Option(min=0.0, max=100.0, help="Percent of the reference's maximum; points below are not judged."),
+    ] = 10.0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Cases scored at a time.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
 ) -> None:
@@ -60,7 +64,7 @@ def command(
     if bool(dose_pred) != bool(dose_ref):
         raise SfgMedError("--dose-pred and --dose-ref", "both", "one of them", "give the other one, too")
     if dose_pred and dose_ref:
-        _dose(output, dose_pred, dose_ref, gamma, quiet)
+        _dose(output, dose_pred, dose_ref, gamma, dose_cutoff, quiet)
     if prediction is None or reference is None:
         if dose_pred and prediction is None and reference is None:
             return
@@ -98,10 +102,12 @@ def _detail(tissues: Path | None, surface_mm: float) -> Detail:
     return Detail(read_tissues(tissues), surface_mm) if tissues else Detail(surface_mm=surface_mm)
 
 
-def _dose(output: Path, evaluated: Path, reference: Path, gamma: Sequence[str] | None, quiet: bool) -> None:
+def _dose(
+    output: Path, evaluated: Path, reference: Path, gamma: Sequence[str] | None, cutoff: float, quiet: bool
+) -> None:
     from sfg_med.report.dose_check import DEFAULT, write_dose_check
 
-    data = write_dose_check(output, evaluated, reference, gamma or DEFAULT)
+    data = write_dose_check(output, evaluated, reference, gamma or DEFAULT, cutoff)
     for criterion, found in data["gamma"].items() if not quiet else ():
         rate = "no point above the cut-off" if not found["points"] else f"{found['pass_percent']:.2f} % pass"
         typer.echo(f"gamma {criterion}: {rate}, {found['points']} points")

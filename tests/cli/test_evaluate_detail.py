@@ -119,6 +119,9 @@ def test_two_doses_by_both_criteria(tmp_path):
     assert data["gamma"]["3%/3mm"]["pass_percent"] == 100  # 2.5 % off at the most
     assert 5 < data["gamma"]["2%/2mm"]["pass_percent"] < 95
     assert data["gamma"]["2%/2mm"]["points"] == (dose >= 6).sum()
+    assert _dose(tmp_path, "--dose-cutoff", 60).exit_code == 0
+    data = json.loads((tmp_path / "out" / "dose.json").read_text())
+    assert data["gamma"]["2%/2mm"]["points"] == (dose >= 36).sum() != (dose >= 6).sum()
     assert not (tmp_path / "out" / "metrics.csv").exists()
     assert "gamma 3%/3mm: 100.00 % pass" in result.stdout
 

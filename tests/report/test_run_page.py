@@ -17,7 +17,7 @@ LAYERS = ["encoder.0.0.conv", "encoder.0.1.conv", "encoder.1.0.conv", "reduce.0.
 LAYERS += ["decoder.0.0.conv", "decoder.0.1.conv", "decoder.1.0.conv"]
 
 
-def _write_run(folder, groups=("ct", "ct+seg", "seg"), steps=(0, 20, 40)):
+def write_run(folder, groups=("ct", "ct+seg", "seg"), steps=(0, 20, 40)):
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "history.csv").open("w", newline="") as file:
         table = csv.writer(file)
@@ -54,7 +54,7 @@ def _write_run(folder, groups=("ct", "ct+seg", "seg"), steps=(0, 20, 40)):
 
 
 def test_page_holds_curves_shares_and_numbers(tmp_path, self_contained):
-    shares, kernels = _write_run(tmp_path / "my <run>")
+    shares, kernels = write_run(tmp_path / "my <run>")
     path = write_run_page(tmp_path / "my <run>")
     page = self_contained(path.read_text())
     overall = (shares[-1] * kernels[:, None]).sum(0) / kernels.sum()
@@ -79,7 +79,7 @@ def test_page_holds_curves_shares_and_numbers(tmp_path, self_contained):
 
 
 def test_learned_variances_have_a_chart_of_their_own(tmp_path):
-    _write_run(tmp_path)
+    write_run(tmp_path)
     title = "Learned log variance"
     assert title not in write_run_page(tmp_path).read_text()
     with (tmp_path / "history.csv").open("a") as file:
@@ -100,7 +100,7 @@ def test_forward_order_of_a_u_net():
 
 def test_seven_groups_keep_their_colours_apart(tmp_path, self_contained):
     groups = ("a", "b", "c", "a+b", "a+c", "b+c", "a+b+c")
-    _write_run(tmp_path, groups)
+    write_run(tmp_path, groups)
     colours = charts.group_colours(groups)
     assert len(set(colours)) == 7
     assert colours[6] == charts.group_colours(("ct", "ct+seg", "seg"))[1]
@@ -108,7 +108,7 @@ def test_seven_groups_keep_their_colours_apart(tmp_path, self_contained):
 
 
 def test_one_record_of_shares_and_no_groups_at_all(tmp_path, self_contained):
-    _write_run(tmp_path, steps=(0,))
+    write_run(tmp_path, steps=(0,))
     assert "over training" not in self_contained(write_run_page(tmp_path).read_text()).words
     path = tmp_path / "groups.json"
     empty = {"layers": [], "kernels": [], "shares": [[]]}
@@ -119,7 +119,7 @@ def test_one_record_of_shares_and_no_groups_at_all(tmp_path, self_contained):
 
 
 def test_evaluation_is_embedded(tmp_path, self_contained):
-    _write_run(tmp_path)
+    write_run(tmp_path)
     column = {
         "title": "MAE",
         "unit": "HU",
@@ -172,7 +172,7 @@ def test_a_history_without_curves_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize("damage", [{"layers": ["a"]}, {"shares": [[1]]}, {"kernels": [1]}, {"steps": None}])
 def test_shares_that_do_not_fit_are_refused(tmp_path, damage):
-    _write_run(tmp_path)
+    write_run(tmp_path)
     path = tmp_path / "groups.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
     with pytest.raises(SfgMedError, match=r"groups\.json"):
