@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
 from sfg_med.allocator import tune_allocator
-from sfg_med.errors import SfgMedError
+from sfg_med.cli._one_line import one_line_errors
 from sfg_med.lean_import import hide_from_monai
 
 
@@ -18,8 +17,5 @@ def run_command(main: Callable[..., Any]) -> None:
     """Run a typer function with the arguments of the command line."""
     tune_allocator()
     hide_from_monai()
-    try:
+    with one_line_errors():
         typer.run(main)
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)

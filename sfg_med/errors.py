@@ -24,5 +24,10 @@ class SfgMedError(Exception):
         super().__init__(where, expected, found, remedy)
 
     def __str__(self) -> str:
-        line = f"{self.where}: expected {self.expected}, found {self.found}; {self.remedy}"
-        return " ".join(line.split())
+        line = f"expected {self.expected}, found {self.found}; {self.remedy}"
+        return f"{printable(self.where)}: {printable(' '.join(line.split()))}"
+
+
+def printable(text: str) -> str:
+    """A text as one line that a terminal only shows: names of files may hold line breaks and control sequences."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

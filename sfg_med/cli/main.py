@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import sys
 
 import typer
 
 import sfg_med.cli
 from sfg_med import __version__
 from sfg_med.allocator import tune_allocator
-from sfg_med.errors import SfgMedError
+from sfg_med.cli._one_line import one_line_errors
 from sfg_med.lean_import import hide_from_monai
 
 app = typer.Typer(
@@ -47,11 +46,8 @@ def main() -> None:
     """Run the command line; a user's mistake ends it with one line on stderr and exit code 2."""
     tune_allocator()
     hide_from_monai()
-    try:
+    with one_line_errors():
         app()
-    except SfgMedError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
 
 
 if __name__ == "__main__":
