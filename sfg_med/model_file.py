@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from sfg_med import __version__
 from sfg_med.data.atomic import atomic_path
@@ -21,7 +22,7 @@ from sfg_med.networks import MultiTaskNetwork, build_network
 from sfg_med.networks.expand import load_compact
 from sfg_med.spec import ModelSpec
 
-KEY = "sfg_med"
+KEY, DIGEST = "sfg_med", "sfg_med_sha256"
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,19 @@ def save_model(
         "checks": dict(checks or {}),
     }
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in stored.state_dict().items()}
+    text = json.dumps(about)
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(about)})
+        save_file(tensors, temporary, metadata={KEY: text, DIGEST: digest(text, tensors)})
+
+
+def digest(about: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a model file says and of its weights: name, type, shape and bytes of each, by name."""
+    found = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        found.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_model(path: Path, *, trainable: bool = False) -> LoadedModel:
@@ -91,8 +103,8 @@ def load_model(path: Path, *, trainable: bool = False) -> LoadedModel:
             on: same output, groups fixed.
 
     Raises:
-        SfgMedError: if the file is missing, no model, does not fit its own specification, or is to be trained and holds
-            one task of a network only.
+        SfgMedError: if the file is missing, no model, not as it was written, does not fit its own specification, or is
+            to be trained and holds one task of a network only.
     """
     path = Path(path)
     if not path.is_file():
@@ -100,10 +112,15 @@ def load_model(path: Path, *, trainable: bool = False) -> LoadedModel:
     remedy = "use a model.safetensors that sfg-med train or sfg-med export wrote"
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[KEY])
+            texts = file.metadata() or {}
+            about = dict(json.loads(texts[KEY]))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SfgMedError(path, "an sfg_med model in safetensors format", f"{error}", remedy) from error
+    found = digest(texts[KEY], tensors)
+    if texts.get(DIGEST) != found:
+        stated = f"{str(texts.get(DIGEST, 'none'))[:64]}, but its content has {found}"
+        raise SfgMedError(path, "a model whose content has the hash that it states", stated, "copy it again")
     if trainable and about.get("task"):
         found = f"one reduced to {about['task']}"
         raise SfgMedError(path, "a model of all its tasks", found, "start from the model that it was exported from")
@@ -119,7 +136,7 @@ def load_model(path: Path, *, trainable: bool = False) -> LoadedModel:
             network.load_state_dict(tensors)
         if about["task"]:
             spec = replace(spec, tasks=tuple(t for t in spec.tasks if t.name == about["task"]))
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
         lines = str(error).split("\n\t")[0:2]
         raise SfgMedError(path, "weights that fit its specification", " ".join(lines)[:300], remedy) from error
     metadata = {k: v for k, v in about.items() if k not in ("spec", "assignment")}

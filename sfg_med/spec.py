@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sfg_med.errors import SfgMedError
+from sfg_med.spec_check import check_spec
 
 # Suffix of the entry that says which of a task's channels a case was annotated for.
 ANNOTATED = "_annotated"
@@ -199,7 +200,7 @@ class ModelSpec:
         """Read what :meth:`to_dict` wrote (or the ``spec`` section of a config).
 
         Raises:
-            SfgMedError: for an unknown key or task kind.
+            SfgMedError: for an unknown key or task kind, and for what :func:`sfg_med.spec_check.check_spec` refuses.
         """
         try:
             values = dict(data)
@@ -208,11 +209,12 @@ class ModelSpec:
                 values[key] = tuple(values[key])
                 if len(values[key]) not in (2, 3):
                     raise ValueError(f"{key} needs two or three numbers, got {values[key]}")
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SfgMedError(
-                where, "a model specification", repr(error), "write it as docs/reference shows"
-            ) from error
+            spec = cls(**values)
+            check_spec(spec)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            remedy = "write it as in configs/train.yaml"
+            raise SfgMedError(where, "a model specification", repr(error), remedy) from error
+        return spec
 
 
 def _task(data: Mapping[str, Any]) -> Task:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sfg_med.errors import SfgMedError
-from sfg_med.model_file import load_model, save_model
+from sfg_med.model_file import digest, load_model, save_model
 from sfg_med.networks import MultiTaskNetwork, build_network
 from sfg_med.spec import ImageTask, LabelTask, ModelSpec
 
@@ -89,7 +89,8 @@ def about(path: Path) -> dict:
 
 
 def rewrite(path: Path, tensors: dict[str, torch.Tensor], changes: dict) -> None:
-    save_file(tensors, path, metadata={"sfg_med": json.dumps({**about(path), **changes})})
+    text = json.dumps({**about(path), **changes})
+    save_file(tensors, path, metadata={"sfg_med": text, "sfg_med_sha256": digest(text, tensors)})
 
 
 class Attack:
@@ -145,11 +146,26 @@ def spoil_spec(path: Path) -> None:
     rewrite(path, load_file(path), {"spec": {"tasks": [{"kind": "sound"}]}})
 
 
+def spoil_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+def spoil_what_it_says(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"2000.0", b"3000.0"))
+
+
+def spoil_hash(path: Path) -> None:
+    save_file(load_file(path), path, metadata={"sfg_med": json.dumps(about(path))})
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         *(spoil_pickle, spoil_torch, spoil_truncated, spoil_text, spoil_empty, spoil_foreign),
         *(spoil_missing_tensor, spoil_shape, spoil_network, spoil_spec),
+        *(spoil_a_bit, spoil_what_it_says, spoil_hash),
     ],
 )
 def test_anything_else_is_refused_in_one_line(
@@ -163,6 +179,39 @@ def test_anything_else_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 700
     assert not (tmp_path / "attacked").exists()
+
+
+JUNK = (None, True, -1, 10**9, 1e300, "", "x" * 300, "../..", [], [[]], {}, {"name": "x"}, ["a", 1], [[[[0]]]])
+
+
+def places(value: object, way: tuple = ()) -> list[tuple]:
+    """Ways to every value in nested JSON."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [way, *(found for key in keys for found in places(value[key], (*way, key)))]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_whatever_a_file_says_is_a_model_or_one_line(network: MultiTaskNetwork, tmp_path: Path, compact: bool) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, network, SPEC, compact=compact, provenance={})
+    tensors, original = load_file(path), about(path)
+    ways = [way for way in places({k: v for k, v in original.items() if k != "provenance"}) if way]
+    ways = [way for way in ways if way[0] != "assignment" or way[-1] in (0, "assignment")]
+    refused = 0
+    for number, way in enumerate(ways):
+        for junk in (JUNK[number % len(JUNK)], JUNK[(5 * number + 3) % len(JUNK)]):
+            changed = json.loads(json.dumps(original))
+            place = changed
+            for key in way[:-1]:
+                place = place[key]
+            place[way[-1]] = junk
+            text = json.dumps(changed)
+            save_file(tensors, path, metadata={"sfg_med": text, "sfg_med_sha256": digest(text, tensors)})
+            try:
+                load_model(path)
+            except SfgMedError as error:
+                refused += len(str(error).splitlines()) == 1
+    assert refused > len(ways) / 2
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
