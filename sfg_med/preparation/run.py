@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfg_med.data.atomic import MARK, write_json
+from sfg_med.data.atomic import MARK
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.case import Prepared, prepare_case
 from sfg_med.preparation.images import array_of, write_image
@@ -19,7 +19,7 @@ from sfg_med.preparation.overview import write_overview
 from sfg_med.preparation.records import Record, Records, new_record
 from sfg_med.preparation.registration import choose_engine
 from sfg_med.preparation.registration.engines import Engine, engine_version
-from sfg_med.preparation.splits import former_splits, split_by_patient
+from sfg_med.preparation.splits import former_parts, split_by_patient, write_splits
 from sfg_med.preparation.standardising import drop_without_scale, standardise_dataset
 
 SPLITS = "splits.json"
@@ -79,8 +79,9 @@ def run(
     except OSError as error:
         raise SfgMedError(output, "a folder to write to", error.strerror or repr(error), "choose another -o") from error
     records = Records(output, options, f"{engine.name} {engine_version(engine)}", overwrite=overwrite)
+    known = {r["case"]: r["patient"] for r in records.cases.values()} | {s.case: s.patient for s in sources}
+    former = former_parts(output / SPLITS, known)
     records.forget_dropped(source.case for source in sources)
-    former = former_splits(output / SPLITS)
     result = RunResult()
     try:
         for source in sources:
@@ -94,8 +95,7 @@ def run(
             drop_without_scale(output, records)
         patients = {r["case"]: r["patient"] for r in records.cases.values() if r["status"] == "done"}
         splits = split_by_patient(patients, former, seed)
-        several = len(set(patients.values())) < len(patients)
-        write_json(output / SPLITS, {**splits, **({"patients": patients} if several else {})})
+        write_splits(output / SPLITS, splits, patients, former)
         if standardise or landmarks:
             standardise_dataset(output, records, splits["train"], landmarks)
     except KeyboardInterrupt:

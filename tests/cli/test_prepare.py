@@ -168,6 +168,24 @@ def test_other_options_are_not_mixed(
     assert read_volume(tmp_path / "out/a/ct.nii.gz").spacing_mm == pytest.approx((12, 12, 12))
 
 
+def test_a_patient_who_fails_once_is_not_trained_on_later(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase
+) -> None:
+    for name in "abc":
+        save_man(tmp_path / "in" / name, man, roles=("mr",))
+    options = (*QUICK, "--require", "mr")
+    assert prepare(tmp_path / "in", tmp_path / "out", *options) == 0
+    before = json.loads((tmp_path / "out/splits.json").read_text())
+    (tested,) = before["test"]
+    (tmp_path / "in" / tested / "mr.nii.gz").write_bytes(b"damaged")
+    assert prepare(tmp_path / "in", tmp_path / "out", *options) == 1
+    away = json.loads((tmp_path / "out/splits.json").read_text())
+    assert away == {**before, "test": [], "absent": {tested: "test"}}
+    save_man(tmp_path / "in" / tested, man, roles=("mr",))
+    assert prepare(tmp_path / "in", tmp_path / "out", *options) == 0
+    assert json.loads((tmp_path / "out/splits.json").read_text()) == before
+
+
 @pytest.mark.parametrize(
     "options",
     [("--registration", "affine"), ("--engine", "ants"), ("--require", "ct"), ("--spacing", "0"), ("--seg-on", "pet")],
