@@ -78,6 +78,9 @@ def command(
             overwrite=overwrite,
             progress=lambda record: bar.update(task, advance=1, description=record["case"][-40:]),
         )
+    if result.interrupted:
+        again = "the same call without --overwrite" if overwrite else "the same call"
+        typer.echo(f"interrupted: {again} goes on with the cases that are left", err=True)
     _summary(result, output, as_json=as_json, quiet=quiet)
     raise typer.Exit(130 if result.interrupted else 1 if result.failures else 0)
 
@@ -90,8 +93,6 @@ def _summary(result: Any, output: Path, *, as_json: bool, quiet: bool) -> None:
 
     for record in result.failures:
         typer.echo(f"dropped: {record['case']}: {record['error']}", err=True)
-    if result.interrupted:
-        typer.echo("interrupted: the same call goes on with the cases that are left", err=True)
     done = len(result.records) - len(result.failures)
     facts = {
         "cases": len(result.records),

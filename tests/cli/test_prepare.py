@@ -168,9 +168,89 @@ def test_other_options_are_not_mixed(
     assert read_volume(tmp_path / "out/a/ct.nii.gz").spacing_mm == pytest.approx((12, 12, 12))
 
 
-def test_a_patient_who_fails_once_is_not_trained_on_later(
+def test_an_interrupted_overwrite_goes_on_without_it_and_mixes_nothing(
+    tmp_path: Path,
+    prepare: Prepare,
+    man: SimulatedCase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import sfg_med.preparation.run as run_module
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    for name in "ab":
+        save_man(source / name, man, roles=("mr",))
+    options = (*QUICK, "--require", "mr")
+    assert prepare(source, output, *options) == 0
+    write, seen = run_module.write_overview, []
+
+    def interrupt(path: Path, case: str, prepared: object) -> None:
+        seen.append(case)
+        if seen == ["a", "b"]:
+            raise KeyboardInterrupt
+        write(path, case, prepared)
+
+    monkeypatch.setattr(run_module, "write_overview", interrupt)
+    again = (*options, "--spacing", "12")
+    assert prepare(source, output, *again, "--overwrite") == 130
+    assert "the same call without --overwrite goes on" in capsys.readouterr().err
+    # b is still what it was: neither the former options nor an input without b may let it stay
+    assert prepare(source, output, *options) == 2
+    assert "spacing_mm [12.0, 12.0, 12.0] then, None now" in capsys.readouterr().err
+    save_man(tmp_path / "fewer/a", man, roles=("mr",))
+    assert prepare(tmp_path / "fewer", output, *again) == 2
+    assert "found 1 of other options that the input lacks (b)" in capsys.readouterr().err
+    assert prepare(source, output, *again) == 0
+    assert seen == ["a", "b", "b"]
+    assert read_volume(output / "b/mr.nii.gz").spacing_mm == pytest.approx((12, 12, 12))
+    # the same holds where no option has changed
+    seen.clear()
+    assert prepare(source, output, *again, "--overwrite") == 130
+    assert prepare(source, output, *again) == 0
+    assert seen == ["a", "b", "b"]
+
+
+def test_a_case_that_cannot_be_made_again_leaves_no_folder(
     tmp_path: Path, prepare: Prepare, man: SimulatedCase
 ) -> None:
+    for name in "ab":
+        save_man(tmp_path / "in" / name, man, roles=("mr", "ct"))
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0
+    (tmp_path / "in/b/ct.nii.gz").unlink()
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0, "an input out of reach is no reason to drop a case"
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK, "--overwrite") == 1
+    assert "expected ct, found only mr" in dropped(tmp_path / "out")["b"]
+    assert not (tmp_path / "out/b").exists()
+
+
+def test_a_slice_that_was_written_again_is_seen(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    """By folder, and by a file of one of two series."""
+    flat, own = tmp_path / "flat", tmp_path / "own"
+    write_series(own, man.mr, man.affine)
+    for name in ("t1", "t2"):
+        write_series(flat, man.mr, man.affine, description=name, uid=name, name=f"{name}_{{:03d}}.dcm")
+    (tmp_path / "c.csv").write_text("case,mr\nflat,flat/t2_000.dcm\nown,own\n")
+    call = (tmp_path / "c.csv", tmp_path / "out", *QUICK, "--require", "mr")
+    assert prepare(*call) == 0
+
+    def rewrite(*paths: Path) -> None:
+        for path in paths:
+            ds = dcmread(path)
+            ds.PixelData = b"\x07" * len(ds.PixelData)
+            ds.save_as(path)
+
+    def changed() -> set[str]:
+        before = {n: (tmp_path / "out" / n / "mr.nii.gz").stat().st_mtime_ns for n in ("flat", "own")}
+        assert prepare(*call) == 0
+        return {n for n, t in before.items() if (tmp_path / "out" / n / "mr.nii.gz").stat().st_mtime_ns != t}
+
+    rewrite(flat / "t1_005.dcm")
+    assert changed() == set()
+    rewrite(flat / "t2_005.dcm", own / "005.dcm")
+    assert changed() == {"flat", "own"}
+
+
+def test_a_patient_who_fails_once_is_not_trained_on_later(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
     for name in "abc":
         save_man(tmp_path / "in" / name, man, roles=("mr",))
     options = (*QUICK, "--require", "mr")
@@ -197,7 +277,9 @@ def test_a_wrong_option_runs_nothing(tmp_path: Path, prepare: Prepare, options: 
     assert not (tmp_path / "out").exists()
 
 
-def test_standardisation_is_fitted_on_training_cases_only(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+def test_standardisation_is_fitted_on_training_cases_only(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys: pytest.CaptureFixture[str]
+) -> None:
     gains = {"a": 1.0, "b": 2.0, "c": 5.0, "d": 0.5}
     for name, gain in gains.items():
         save_man(tmp_path / "in" / name, man, roles=("mr",))
@@ -212,12 +294,18 @@ def test_standardisation_is_fitted_on_training_cases_only(tmp_path: Path, prepar
         np.testing.assert_allclose(
             read_volume(out / name / "mr_unstandardised.nii.gz").array, man.mr * gains[name], rtol=1e-5
         )
+    # a later call may not add raw images
+    assert prepare(tmp_path / "in", out, *QUICK, "--require", "mr") == 2
+    assert "expected --standardise or --landmarks, as before, found neither, and 4 cases" in capsys.readouterr().err
     # the same scale on new cases, without a fit
     save_man(tmp_path / "new/z", man, roles=("mr",))
     scale = str(out / "standardisation.json")
     assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--landmarks", scale) == 0
     np.testing.assert_allclose(read_volume(tmp_path / "z/z/mr.nii.gz").array, images["a"], atol=0.5)
     assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--landmarks", scale) == 0
+    # raw again: all of them
+    assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--overwrite") == 0
+    np.testing.assert_array_equal(read_volume(tmp_path / "z/z/mr.nii.gz").array, man.mr)
 
 
 def test_a_shorter_ct_shortens_the_case_and_organs_on_it_move_along(

@@ -111,7 +111,9 @@ def test_diffusion_is_not_taken_for_an_mr_unless_a_table_names_it(tmp_path: Path
         ds.DiffusionBValue = 800.0
 
     _incomplete(write_series(tmp_path / "in/p/t2", ARRAY, AFFINE, description=refused, uid="t2"))
-    write_series(tmp_path / "in/p/dwi", ARRAY, AFFINE, description=name, change=derive if name == "calculated" else None)
+    write_series(
+        tmp_path / "in/p/dwi", ARRAY, AFFINE, description=name, change=derive if name == "calculated" else None
+    )
     source = find(tmp_path / "in", "mr")["p"]
     assert not source.files
     assert f"004_{name} (diffusion, which is taken only where a CSV names it)" in source.problem
