@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -327,7 +328,19 @@ def test_a_shorter_ct_shortens_the_case_and_organs_on_it_move_along(
         np.testing.assert_allclose(found.affine, shift, atol=1e-4)
 
 
-def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+def test_a_mask_that_is_short_is_not_the_ct_s_fault(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    save_man(tmp_path / "in/x", man)
+    mask = man.mask.copy()
+    mask[..., :3] = 0
+    save(tmp_path / "in/x/mask.nii.gz", mask, man.affine)
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0
+    assert record(tmp_path / "out")["x"]["flags"] == []
+    np.testing.assert_array_equal(read_volume(tmp_path / "out/x/mr.nii.gz").array, man.mr)
+
+
+def test_dicom_series_give_what_volumes_give(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "in"
     for name in ("p1", "p2"):
         write_series(root / name / "mr", man.mr, man.affine, uid=f"{name} mr")
@@ -346,6 +359,9 @@ def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, m
         rows = {(row["case"], row["what"]): row["reason"] for row in csv.DictReader(file)}
     assert "missing" in rows["p1", "series 004_t2_tse_sag"] or "gap" in rows["p1", "series 004_t2_tse_sag"]
     assert "expected one MR series, found 2" in rows["p2", "case"]
+    words = " ".join(capsys.readouterr().out.translate({ord(line): " " for line in "│┃"}).split())
+    assert "case series reason" in words
+    assert "p1 004_t2_tse_sag" in words
     # a CSV says which one is wanted
     (tmp_path / "c.csv").write_text("case,mr,ct\np2,in/p2/again,in/p2/plan\n")
     assert prepare(tmp_path / "c.csv", tmp_path / "out", *QUICK) == 0
@@ -353,6 +369,54 @@ def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, m
     (tmp_path / "d.csv").write_text("case,mr,ct\np3,in/p2/plan,in/p2/again\n")
     assert prepare(tmp_path / "d.csv", tmp_path / "wrong", *QUICK) == 1
     assert "expected modality MR, found modality CT" in dropped(tmp_path / "wrong")["p3"]
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_real_series_and_why_some_are_not_taken(
+    tmp_path: Path, prepare: Prepare, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shared_data / "dicom_mr"
+    assert prepare(source, tmp_path / "out", *QUICK, "--require", "mr", "--spacing", "3") == 1
+    shown = capsys.readouterr()
+    names = {
+        "prostatex0000_adc": "007_ep2d_diff_tra_DYNDIST_ADC",
+        "prostatex0000_dwi_mixed_bvalues": "006_ep2d_diff_tra_DYNDIST",
+        "prostatex0000_hbv_missing_slice": "008_ep2d_diff_tra_DYNDISTCALC_BVAL",
+    }
+    several = "57 images at 19 positions: several volumes (b-values 50, 400, 800); split the series"
+    reasons = dropped(tmp_path / "out")
+    assert reasons == {
+        "prostatex0000_adc": "diffusion, which is taken only where a CSV names it",
+        "prostatex0000_dwi_mixed_bvalues": several,
+        "prostatex0000_hbv_missing_slice": "1 slice missing: 6 mm between 1-07.dcm and 1-05.dcm, usually 3 mm",
+    }
+    lines = [
+        f"dropped: {case}: case {case}: expected mr, found nothing to use; not used: {name} ({reasons[case]}); add it"
+        for case, name in names.items()
+    ]
+    assert [line for line in shown.err.splitlines() if line.startswith("dropped")] == lines
+    assert "series that are not used" in shown.out
+    done = {case for case, r in record(tmp_path / "out").items() if r["status"] == "done"}
+    assert done == {"prostate3t_0001_t2_tra", "prostate3t_0002_t2_tra", "prostatex0000_t2_tra"}
+
+
+@pytest.mark.shared
+def test_a_real_ct_keeps_its_body(tmp_path: Path, prepare: Prepare, shared_data: Path) -> None:
+    """There is no MR of the patient: its place is taken by the CT's own values from 0 up."""
+    ct = nib.load(shared_data / "pelvic_ct/pelvis_ct.nii.gz")
+    hu, affine = np.asarray(ct.dataobj), ct.affine
+    save(tmp_path / "in/x/ct.nii.gz", hu, affine)
+    save(tmp_path / "in/x/mr.nii.gz", np.clip(hu + 1000.0, 0, 1500).astype(np.float32), affine)
+    shutil.copy(shared_data / "pelvic_ct/pelvis_seg.nii.gz", tmp_path / "in/x/seg.nii.gz")
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0
+    found = {role: read_volume(tmp_path / f"out/x/{role}.nii.gz").array for role in ("ct", "seg", "mask")}
+    organs = found["seg"] > 0
+    assert found["mask"][organs].all()
+    np.testing.assert_array_equal(found["ct"][organs], hu[organs])
+    dense = hu > -500
+    # 9.2 l, of which the couch is less than 2 %
+    assert 0.98 * dense.sum() < (found["ct"] > -500).sum() < dense.sum()
 
 
 @pytest.mark.shared
