@@ -21,6 +21,8 @@ _ENGINE = typer.Option(help="elastix or simpleitk; auto: elastix if installed.")
 _STANDARDISE = typer.Option("--standardise", help="One intensity scale for all MR (Nyul), fitted on training cases.")
 _LANDMARKS = typer.Option(help="Apply the scale of this standardisation.json instead of fitting one.")
 _COUCH = typer.Option("--keep-couch", help="Leave couch and boards in the CT.")
+# Rows of the table of series that are not used; all of them are in dropped.csv.
+_MOST_SERIES = 30
 _THREADS = typer.Option(min=0, help="CPU threads; 0: all.")
 
 
@@ -78,6 +80,9 @@ def command(
             overwrite=overwrite,
             progress=lambda record: bar.update(task, advance=1, description=record["case"][-40:]),
         )
+    if result.interrupted:
+        again = "the same call without --overwrite" if overwrite else "the same call"
+        typer.echo(f"interrupted: {again} goes on with the cases that are left", err=True)
     _summary(result, output, as_json=as_json, quiet=quiet)
     raise typer.Exit(130 if result.interrupted else 1 if result.failures else 0)
 
@@ -90,8 +95,6 @@ def _summary(result: Any, output: Path, *, as_json: bool, quiet: bool) -> None:
 
     for record in result.failures:
         typer.echo(f"dropped: {record['case']}: {record['error']}", err=True)
-    if result.interrupted:
-        typer.echo("interrupted: the same call goes on with the cases that are left", err=True)
     done = len(result.records) - len(result.failures)
     facts = {
         "cases": len(result.records),
@@ -107,9 +110,29 @@ def _summary(result: Any, output: Path, *, as_json: bool, quiet: bool) -> None:
         typer.echo(json.dumps(facts))
     elif not quiet:
         Console().print(_table(result.records))
+        _print_unused(result.records)
         typer.echo(
             f"{facts['done']} prepared, {facts['skipped']} were there already, {facts['dropped']} dropped: {output}"
         )
+
+
+def _print_unused(records: list[dict[str, Any]]) -> None:
+    """DICOM series that no case uses, the first of them."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    unused = [(r["case"], s["name"], s["reason"]) for r in records for s in r["series"] if not s["role"]]
+    if not unused:
+        return
+    table = Table(title="series that are not used", title_justify="left")
+    for name in ("case", "series", "reason"):
+        table.add_column(name, overflow="fold")
+    for row in unused[:_MOST_SERIES]:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+    if len(unused) > _MOST_SERIES:
+        typer.echo(f"and {len(unused) - _MOST_SERIES} more series: dropped.csv")
 
 
 def _table(records: list[dict[str, Any]]) -> Any:

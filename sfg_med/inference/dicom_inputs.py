@@ -7,7 +7,7 @@ from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 
-from sfg_med.data.dicom import MAKER, Series, find_series
+from sfg_med.data.dicom import Series, find_series
 from sfg_med.errors import SfgMedError
 
 
@@ -21,7 +21,7 @@ def series_of_folder(root: Path, folder: Path) -> list[tuple[str, Series]]:
         root: folder that was given.
         folder: it, or a folder below.
     """
-    found = [s for s in find_series(folder, recursive=False) if s.is_image and s.manufacturer != MAKER]
+    found = [s for s in find_series(folder, recursive=False) if s.is_image and not s.is_ours]
     below = folder.relative_to(root).as_posix()
     if len(found) == 1:
         return [(below if below != "." else root.resolve().name, found[0])]

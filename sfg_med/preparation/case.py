@@ -67,11 +67,13 @@ def prepare_case(source: Source, options: Options, engine: Engine) -> Prepared:
     result.images = {MR: resample(mr, grid), MASK: resample(body, grid, labels=True)}
     move = sitk.Transform(3, sitk.sitkIdentity)
     if CT in images:
+        in_mr = result.images[MASK]
         move = _add_ct(result, source, options, engine, (mr, body, images[CT]), grid)
     if SEG in images:
         moved = move if options.seg_on == CT else None
         result.images[SEG] = resample(images[SEG], grid, moved, labels=True)
-    _crop(result, source)
+    if CT in images:
+        _crop(result, source, in_mr)
     inside = array_of(result.images[MASK])
     result.figures["body_ml"] = round(float(inside.sum()) * float(np.prod(grid.GetSpacing())) / 1000.0, 1)
     result.landmarks = landmarks_of(array_of(result.images[MR]), inside)
@@ -109,16 +111,14 @@ def _add_ct(
     return found.transform
 
 
-def _crop(result: Prepared, source: Source) -> None:
-    """Leave out the slices where the CT has nothing: they would teach air."""
-    if CT not in result.images:
-        return
+def _crop(result: Prepared, source: Source, in_mr: Image) -> None:
+    """Leave out the slices where the CT has nothing of the body ``in_mr``: they would teach air."""
     mask = result.images[MASK]
     if not array_of(mask).any():
         remedy = "check that both are of one patient and position, or use --registration rigid"
         raise SfgMedError(source.files[CT], "a CT that overlaps the MR", "no overlap", remedy)
     (*_, slices), (*_, first) = common_box(mask)
-    if slices == mask.GetSize()[2]:
+    if slices == common_box(in_mr)[0][2]:  # a mask that was supplied may be shorter than both scans
         return
     result.flags.append("fewer_slices_in_ct")
     box = [*mask.GetSize()[:2], slices], [0, 0, first]

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import csv
+import glob
+import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,6 +17,8 @@ from typing import Any
 
 import sfg_med
 from sfg_med.data.atomic import write_json, write_text
+from sfg_med.data.dicom import series_at
+from sfg_med.data.volumes import volume_stem, volume_suffix
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.inputs import Source
 from sfg_med.preparation.options import Options
@@ -40,6 +44,7 @@ class Records:
     def __init__(self, output: Path, options: Options, engine: str, *, overwrite: bool) -> None:
         self._path = output / FILE
         self._header = {"options": options.facts() | {"engine": engine}, "versions": _versions()}
+        self._options = hashlib.sha256(json.dumps(self._header["options"], sort_keys=True).encode()).hexdigest()
         former = self._former()
         self.cases: dict[str, Record] = {record["case"]: record for record in former.get("cases", [])}
         done = [r for r in self.cases.values() if r["status"] == "done"]
@@ -53,26 +58,56 @@ class Records:
             remedy = "use the same options, --overwrite, or another -o"
             raise SfgMedError(output, "cases prepared with the same options", "; ".join(changed), remedy)
 
+    def begin(self, sources: Sequence[Source], *, overwrite: bool, scale: bool) -> None:
+        """Mark what is to be made again, and forget cases that were dropped and are no longer in the input.
+
+        Args:
+            sources: the cases of the call.
+            overwrite: whether they are all to be made again; a call without goes on where this one is interrupted.
+            scale: whether all MR are brought onto one intensity scale.
+
+        Raises:
+            SfgMedError: if cases that stay have other options, or a standard intensity scale that is not asked for.
+        """
+        given = {source.case for source in sources}
+        for record in self.cases.values():
+            if overwrite and record["case"] in given:
+                record["options"] = ""
+        done = [r for r in self.cases.values() if r["status"] == "done"]
+        other = [r["case"] for r in done if not self._is_of_these_options(r) and r["case"] not in given]
+        scaled = [r["case"] for r in done if self._is_of_these_options(r) and r["standardised"]]
+        if other:
+            found = f"{len(other)} of other options that the input lacks ({', '.join(other[:5])})"
+            remedy = "add them to the input, or choose another -o"
+            raise SfgMedError(self._path.parent, "cases prepared with the same options", found, remedy)
+        if scaled and not scale:
+            expected = "--standardise or --landmarks, as before"
+            found = f"neither, and {len(scaled)} cases on a standard scale ({', '.join(scaled[:5])})"
+            remedy = "give it, use --overwrite with all cases, or choose another -o"
+            raise SfgMedError(self._path.parent, expected, found, remedy)
+        self.cases = {n: r for n, r in self.cases.items() if n in given or r["status"] == "done"}
+        if overwrite:
+            self.save()
+
+    def _is_of_these_options(self, record: Record) -> bool:
+        return record.get("options") == self._options
+
     def finished(self, source: Source) -> Record | None:
-        """The record of a case that is done, from the same files, and whose files are all there.
+        """The record of a case that is done, with these options, from the same files, and whose files are all there.
 
         A case whose input is out of reach now (another disk) stays what it is.
         """
         record = self.cases.get(source.case)
-        if record is None or record["status"] != "done":
+        if record is None or record["status"] != "done" or not self._is_of_these_options(record):
             return None
         if not source.problem and record["inputs"] != inputs_of(source):
             return None
         folder = self._path.parent / source.case
         return record if all((folder / name).is_file() for name in record["files"]) else None
 
-    def forget_dropped(self, names: Iterable[str]) -> None:
-        """Forget cases that were dropped and are no longer in the input."""
-        known = set(names)
-        self.cases = {n: r for n, r in self.cases.items() if n in known or r["status"] == "done"}
-
     def put(self, record: Record) -> None:
         """Add or replace a case's record and write the files."""
+        record["options"] = self._options
         self.cases[record["case"]] = record
         self.save()
 
@@ -119,16 +154,35 @@ def new_record(source: Source) -> Record:
 
 
 def inputs_of(source: Source) -> dict[str, Any]:
-    """Role to path, size in bytes and time of change in ns, by which a changed input is known."""
-    result: dict[str, list[str | int | None]] = {}
-    for role, path in sorted(source.files.items()):
-        try:
-            state = path.stat()
-        except OSError:
-            result[role] = [str(path), None, None]
-            continue
-        result[role] = [str(path), state.st_size, state.st_mtime_ns]
-    return result
+    """Role to path and state of its files, by which a changed input is known."""
+    return {role: [str(path), _state(path)] for role, path in sorted(source.files.items())}
+
+
+def _state(path: Path) -> str | None:
+    """Hash of name, size and time of change of all files of an image; ``None`` if one is out of reach."""
+    digest = hashlib.sha256()
+    try:
+        for file in sorted(_files(path)):
+            state = file.stat()
+            line = f"{file.name}/{state.st_size}/{state.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Sequence[Path]:
+    """A volume's one file, or header and data; all files of a DICOM series."""
+    if path.is_dir():
+        return [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+    if volume_suffix(path) in (".mhd", ".nhdr"):
+        return list(path.parent.glob(f"{glob.escape(volume_stem(path))}.*"))
+    if volume_suffix(path):
+        return [path]
+    try:
+        return series_at(path).files
+    except SfgMedError:
+        return [path]
 
 
 def _dropped(cases: list[Record]) -> str:

@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfg_med.data.atomic import MARK, write_json
+from sfg_med.data.atomic import MARK
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.case import Prepared, prepare_case
 from sfg_med.preparation.images import array_of, write_image
-from sfg_med.preparation.inputs import Source
+from sfg_med.preparation.inputs import Source, name_problem
 from sfg_med.preparation.options import Options
 from sfg_med.preparation.overview import write_overview
 from sfg_med.preparation.records import Record, Records, new_record
 from sfg_med.preparation.registration import choose_engine
 from sfg_med.preparation.registration.engines import Engine, engine_version
-from sfg_med.preparation.splits import former_splits, split_by_patient
+from sfg_med.preparation.splits import former_parts, split_by_patient, write_splits
 from sfg_med.preparation.standardising import drop_without_scale, standardise_dataset
 
 SPLITS = "splits.json"
@@ -79,24 +79,25 @@ def run(
     except OSError as error:
         raise SfgMedError(output, "a folder to write to", error.strerror or repr(error), "choose another -o") from error
     records = Records(output, options, f"{engine.name} {engine_version(engine)}", overwrite=overwrite)
-    records.forget_dropped(source.case for source in sources)
-    former = former_splits(output / SPLITS)
+    known = {r["case"]: r["patient"] for r in records.cases.values()} | {s.case: s.patient for s in sources}
+    former = former_parts(output / SPLITS, known)
+    scale = standardise or landmarks is not None
+    records.begin(sources, overwrite=overwrite, scale=scale)
     result = RunResult()
     try:
         for source in sources:
-            record = None if overwrite else records.finished(source)
+            record = records.finished(source)
             result.skipped += record is not None
             record = record or _prepare(source, output, options, engine)
             result.records.append(record)
             records.put(record)
             progress(record)
-        if standardise or landmarks:
+        if scale:
             drop_without_scale(output, records)
         patients = {r["case"]: r["patient"] for r in records.cases.values() if r["status"] == "done"}
         splits = split_by_patient(patients, former, seed)
-        several = len(set(patients.values())) < len(patients)
-        write_json(output / SPLITS, {**splits, **({"patients": patients} if several else {})})
-        if standardise or landmarks:
+        write_splits(output / SPLITS, splits, patients, former)
+        if scale:
             standardise_dataset(output, records, splits["train"], landmarks)
     except KeyboardInterrupt:
         result.interrupted = True
@@ -106,8 +107,14 @@ def run(
 
 def _prepare(source: Source, output: Path, options: Options, engine: Engine) -> Record:
     record = new_record(source)
-    if source.problem:
-        return record
+    if not source.problem:
+        _try(record, source, output, options, engine)
+    if record["status"] != "done" and not name_problem(source.case):  # the folder of an earlier input, perhaps
+        shutil.rmtree(output / source.case, ignore_errors=True)
+    return record
+
+
+def _try(record: Record, source: Source, output: Path, options: Options, engine: Engine) -> None:
     began = time.perf_counter()
     try:
         prepared = prepare_case(source, options, engine)
@@ -120,10 +127,7 @@ def _prepare(source: Source, output: Path, options: Options, engine: Engine) -> 
         found = f"{type(error).__name__}: {' '.join(str(error).split())[-200:]}"
         remedy = "check its images; if they are fine, report this line"
         record["error"] = str(SfgMedError(f"case {source.case}", "to prepare it", found, remedy))
-    if record["status"] != "done":  # of an earlier input, perhaps
-        shutil.rmtree(output / source.case, ignore_errors=True)
     record["seconds"] = round(time.perf_counter() - began, 2)
-    return record
 
 
 def _write(output: Path, case: str, prepared: Prepared) -> list[str]:

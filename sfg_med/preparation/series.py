@@ -13,6 +13,8 @@ from sfg_med.errors import SfgMedError
 
 # Of several series of the modality the one is taken whose description has all of these, if it is the only one.
 _WANTED = {"mr": (r"t2", r"tra|ax"), "ct": ()}
+# Diffusion images and maps are coarse and distorted; a study may have nothing else that can be read.
+_DIFFUSION = r"adc|dwi|diff|trace|b-?val"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,10 @@ class SeriesNote:
 def choose_series(
     folder: Path, series: Sequence[Series], roles: Sequence[str]
 ) -> tuple[dict[str, Path], tuple[SeriesNote, ...], str]:
-    """Choose a series for each role: the only readable one of the modality, or the only transverse T2 of several.
+    """Choose a series for each role: the only usable one of the modality, or the only transverse T2 of several.
+
+    What is refused, diffusion and what sfg_med made are not usable. Where the transverse T2 is refused, no other MR
+    takes its place.
 
     Args:
         folder: the case's folder, for messages.
@@ -53,25 +58,43 @@ def choose_series(
     chosen: dict[str, Series] = {}
     problem = ""
     for role in roles:
-        usable = [s for s in series if s.modality == role.upper() and not s.reason]
-        wanted = [s for s in usable if all(re.search(w, s.description.lower()) for w in _WANTED[role])]
-        pick = usable if len(usable) == 1 else wanted
+        usable = [s for s in series if s.modality == role.upper() and not _refusal(s)]
+        wanted = [s for s in usable if _is_wanted(s, role)]
+        lost = [f"; {s.name} is refused ({s.reason})" for s in series if _is_wanted(s, role) and s.reason]
+        pick = usable if len(usable) == 1 and not lost else wanted
         if len(pick) == 1:
             chosen[role] = pick[0]
-        elif len(usable) > 1:
-            found = f"{len(usable)} ({', '.join(s.name for s in usable)})"
+        elif usable:
+            found = f"{len(usable)} ({', '.join(s.name for s in usable)}){''.join(lost)}"
             remedy = "name the folder of the one that is wanted in a CSV (columns case,patient,mr,ct)"
             problem = str(SfgMedError(folder, f"one {role.upper()} series", found, remedy))
     notes = tuple(SeriesNote(s.name, str(s.folder), *_fate(s, chosen, roles)) for s in series)
     return {role: one.path for role, one in chosen.items()}, notes, problem
 
 
+def _is_wanted(series: Series, role: str) -> bool:
+    words = _WANTED[role] if series.modality == role.upper() and not series.is_ours else ()
+    return bool(words) and all(re.search(word, series.description.lower()) for word in words)
+
+
+def _refusal(series: Series) -> str:
+    """Why a series is not taken unless a CSV names it; ``""`` if it may be."""
+    if series.is_ours:
+        return "made by sfg_med: a prediction is no input"
+    if series.reason or series.modality != "MR":
+        return series.reason
+    marks = series.slices[0].marks
+    words = f"{series.description} {marks.get('image types', '')}".lower()
+    diffusion = re.search(_DIFFUSION, words) or marks.get("b-values", "0") != "0"
+    return "diffusion, which is taken only where a CSV names it" if diffusion else ""
+
+
 def _fate(series: Series, chosen: dict[str, Series], roles: Sequence[str]) -> tuple[str, str]:
     role = next((name for name, one in chosen.items() if one is series), "")
     if role:
         return role, ""
-    if series.reason:
-        return "", series.reason
+    if refusal := _refusal(series):
+        return "", refusal
     if series.modality.lower() not in roles:
         return "", f"modality {series.modality or 'unknown'} is not wanted"
     return "", "another series of the modality is taken, or it is not clear which one is wanted"

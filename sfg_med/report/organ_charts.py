@@ -28,8 +28,6 @@ class Histogram:
     high: float
     counts: tuple[int, ...]
     reference: tuple[int, ...] = ()
-    below: float = 0.0
-    above: float = 0.0
 
 
 def histogram(values: Array, reference: Array | None = None) -> Histogram | None:
@@ -51,8 +49,7 @@ def histogram(values: Array, reference: Array | None = None) -> Histogram | None
     def counted(numbers: Array) -> tuple[int, ...]:
         return tuple(int(n) for n in np.histogram(np.clip(numbers, low, high), edges)[0])
 
-    share = [float(np.mean(values < low)), float(np.mean(values > high))]
-    return Histogram(low, high, counted(values), () if reference is None else counted(reference), *share)
+    return Histogram(low, high, counted(values), () if reference is None else counted(reference))
 
 
 def histogram_svg(chart: Histogram, unit: str, name: str, colour: str) -> Markup:

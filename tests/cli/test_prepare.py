@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -168,6 +169,104 @@ def test_other_options_are_not_mixed(
     assert read_volume(tmp_path / "out/a/ct.nii.gz").spacing_mm == pytest.approx((12, 12, 12))
 
 
+def test_an_interrupted_overwrite_goes_on_without_it_and_mixes_nothing(
+    tmp_path: Path,
+    prepare: Prepare,
+    man: SimulatedCase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import sfg_med.preparation.run as run_module
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    for name in "ab":
+        save_man(source / name, man, roles=("mr",))
+    options = (*QUICK, "--require", "mr")
+    assert prepare(source, output, *options) == 0
+    write, seen = run_module.write_overview, []
+
+    def interrupt(path: Path, case: str, prepared: object) -> None:
+        seen.append(case)
+        if seen == ["a", "b"]:
+            raise KeyboardInterrupt
+        write(path, case, prepared)
+
+    monkeypatch.setattr(run_module, "write_overview", interrupt)
+    again = (*options, "--spacing", "12")
+    assert prepare(source, output, *again, "--overwrite") == 130
+    assert "the same call without --overwrite goes on" in capsys.readouterr().err
+    # b is still what it was: neither the former options nor an input without b may let it stay
+    assert prepare(source, output, *options) == 2
+    assert "spacing_mm [12.0, 12.0, 12.0] then, None now" in capsys.readouterr().err
+    save_man(tmp_path / "fewer/a", man, roles=("mr",))
+    assert prepare(tmp_path / "fewer", output, *again) == 2
+    assert "found 1 of other options that the input lacks (b)" in capsys.readouterr().err
+    assert prepare(source, output, *again) == 0
+    assert seen == ["a", "b", "b"]
+    assert read_volume(output / "b/mr.nii.gz").spacing_mm == pytest.approx((12, 12, 12))
+    # the same holds where no option has changed
+    seen.clear()
+    assert prepare(source, output, *again, "--overwrite") == 130
+    assert prepare(source, output, *again) == 0
+    assert seen == ["a", "b", "b"]
+
+
+def test_a_case_that_cannot_be_made_again_leaves_no_folder(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase
+) -> None:
+    for name in "ab":
+        save_man(tmp_path / "in" / name, man, roles=("mr", "ct"))
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0
+    (tmp_path / "in/b/ct.nii.gz").unlink()
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0, "an input out of reach is no reason to drop a case"
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK, "--overwrite") == 1
+    assert "expected ct, found only mr" in dropped(tmp_path / "out")["b"]
+    assert not (tmp_path / "out/b").exists()
+
+
+def test_a_slice_that_was_written_again_is_seen(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    """By folder, and by a file of one of two series."""
+    flat, own = tmp_path / "flat", tmp_path / "own"
+    write_series(own, man.mr, man.affine)
+    for name in ("t1", "t2"):
+        write_series(flat, man.mr, man.affine, description=name, uid=name, name=f"{name}_{{:03d}}.dcm")
+    (tmp_path / "c.csv").write_text("case,mr\nflat,flat/t2_000.dcm\nown,own\n")
+    call = (tmp_path / "c.csv", tmp_path / "out", *QUICK, "--require", "mr")
+    assert prepare(*call) == 0
+
+    def rewrite(*paths: Path) -> None:
+        for path in paths:
+            ds = dcmread(path)
+            ds.PixelData = b"\x07" * len(ds.PixelData)
+            ds.save_as(path)
+
+    def changed() -> set[str]:
+        before = {n: (tmp_path / "out" / n / "mr.nii.gz").stat().st_mtime_ns for n in ("flat", "own")}
+        assert prepare(*call) == 0
+        return {n for n, t in before.items() if (tmp_path / "out" / n / "mr.nii.gz").stat().st_mtime_ns != t}
+
+    rewrite(flat / "t1_005.dcm")
+    assert changed() == set()
+    rewrite(flat / "t2_005.dcm", own / "005.dcm")
+    assert changed() == {"flat", "own"}
+
+
+def test_a_patient_who_fails_once_is_not_trained_on_later(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    for name in "abc":
+        save_man(tmp_path / "in" / name, man, roles=("mr",))
+    options = (*QUICK, "--require", "mr")
+    assert prepare(tmp_path / "in", tmp_path / "out", *options) == 0
+    before = json.loads((tmp_path / "out/splits.json").read_text())
+    (tested,) = before["test"]
+    (tmp_path / "in" / tested / "mr.nii.gz").write_bytes(b"damaged")
+    assert prepare(tmp_path / "in", tmp_path / "out", *options) == 1
+    away = json.loads((tmp_path / "out/splits.json").read_text())
+    assert away == {**before, "test": [], "absent": {tested: "test"}}
+    save_man(tmp_path / "in" / tested, man, roles=("mr",))
+    assert prepare(tmp_path / "in", tmp_path / "out", *options) == 0
+    assert json.loads((tmp_path / "out/splits.json").read_text()) == before
+
+
 @pytest.mark.parametrize(
     "options",
     [("--registration", "affine"), ("--engine", "ants"), ("--require", "ct"), ("--spacing", "0"), ("--seg-on", "pet")],
@@ -179,7 +278,9 @@ def test_a_wrong_option_runs_nothing(tmp_path: Path, prepare: Prepare, options: 
     assert not (tmp_path / "out").exists()
 
 
-def test_standardisation_is_fitted_on_training_cases_only(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+def test_standardisation_is_fitted_on_training_cases_only(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys: pytest.CaptureFixture[str]
+) -> None:
     gains = {"a": 1.0, "b": 2.0, "c": 5.0, "d": 0.5}
     for name, gain in gains.items():
         save_man(tmp_path / "in" / name, man, roles=("mr",))
@@ -194,12 +295,18 @@ def test_standardisation_is_fitted_on_training_cases_only(tmp_path: Path, prepar
         np.testing.assert_allclose(
             read_volume(out / name / "mr_unstandardised.nii.gz").array, man.mr * gains[name], rtol=1e-5
         )
+    # a later call may not add raw images
+    assert prepare(tmp_path / "in", out, *QUICK, "--require", "mr") == 2
+    assert "expected --standardise or --landmarks, as before, found neither, and 4 cases" in capsys.readouterr().err
     # the same scale on new cases, without a fit
     save_man(tmp_path / "new/z", man, roles=("mr",))
     scale = str(out / "standardisation.json")
     assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--landmarks", scale) == 0
     np.testing.assert_allclose(read_volume(tmp_path / "z/z/mr.nii.gz").array, images["a"], atol=0.5)
     assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--landmarks", scale) == 0
+    # raw again: all of them
+    assert prepare(tmp_path / "new", tmp_path / "z", *QUICK, "--require", "mr", "--overwrite") == 0
+    np.testing.assert_array_equal(read_volume(tmp_path / "z/z/mr.nii.gz").array, man.mr)
 
 
 def test_a_shorter_ct_shortens_the_case_and_organs_on_it_move_along(
@@ -221,7 +328,19 @@ def test_a_shorter_ct_shortens_the_case_and_organs_on_it_move_along(
         np.testing.assert_allclose(found.affine, shift, atol=1e-4)
 
 
-def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+def test_a_mask_that_is_short_is_not_the_ct_s_fault(tmp_path: Path, prepare: Prepare, man: SimulatedCase) -> None:
+    save_man(tmp_path / "in/x", man)
+    mask = man.mask.copy()
+    mask[..., :3] = 0
+    save(tmp_path / "in/x/mask.nii.gz", mask, man.affine)
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0
+    assert record(tmp_path / "out")["x"]["flags"] == []
+    np.testing.assert_array_equal(read_volume(tmp_path / "out/x/mr.nii.gz").array, man.mr)
+
+
+def test_dicom_series_give_what_volumes_give(
+    tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "in"
     for name in ("p1", "p2"):
         write_series(root / name / "mr", man.mr, man.affine, uid=f"{name} mr")
@@ -240,6 +359,9 @@ def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, m
         rows = {(row["case"], row["what"]): row["reason"] for row in csv.DictReader(file)}
     assert "missing" in rows["p1", "series 004_t2_tse_sag"] or "gap" in rows["p1", "series 004_t2_tse_sag"]
     assert "expected one MR series, found 2" in rows["p2", "case"]
+    words = " ".join(capsys.readouterr().out.translate({ord(line): " " for line in "│┃"}).split())
+    assert "case series reason" in words
+    assert "p1 004_t2_tse_sag" in words
     # a CSV says which one is wanted
     (tmp_path / "c.csv").write_text("case,mr,ct\np2,in/p2/again,in/p2/plan\n")
     assert prepare(tmp_path / "c.csv", tmp_path / "out", *QUICK) == 0
@@ -247,6 +369,54 @@ def test_dicom_series_give_what_volumes_give(tmp_path: Path, prepare: Prepare, m
     (tmp_path / "d.csv").write_text("case,mr,ct\np3,in/p2/plan,in/p2/again\n")
     assert prepare(tmp_path / "d.csv", tmp_path / "wrong", *QUICK) == 1
     assert "expected modality MR, found modality CT" in dropped(tmp_path / "wrong")["p3"]
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_real_series_and_why_some_are_not_taken(
+    tmp_path: Path, prepare: Prepare, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shared_data / "dicom_mr"
+    assert prepare(source, tmp_path / "out", *QUICK, "--require", "mr", "--spacing", "3") == 1
+    shown = capsys.readouterr()
+    names = {
+        "prostatex0000_adc": "007_ep2d_diff_tra_DYNDIST_ADC",
+        "prostatex0000_dwi_mixed_bvalues": "006_ep2d_diff_tra_DYNDIST",
+        "prostatex0000_hbv_missing_slice": "008_ep2d_diff_tra_DYNDISTCALC_BVAL",
+    }
+    several = "57 images at 19 positions: several volumes (b-values 50, 400, 800); split the series"
+    reasons = dropped(tmp_path / "out")
+    assert reasons == {
+        "prostatex0000_adc": "diffusion, which is taken only where a CSV names it",
+        "prostatex0000_dwi_mixed_bvalues": several,
+        "prostatex0000_hbv_missing_slice": "1 slice missing: 6 mm between 1-07.dcm and 1-05.dcm, usually 3 mm",
+    }
+    lines = [
+        f"dropped: {case}: case {case}: expected mr, found nothing to use; not used: {name} ({reasons[case]}); add it"
+        for case, name in names.items()
+    ]
+    assert [line for line in shown.err.splitlines() if line.startswith("dropped")] == lines
+    assert "series that are not used" in shown.out
+    done = {case for case, r in record(tmp_path / "out").items() if r["status"] == "done"}
+    assert done == {"prostate3t_0001_t2_tra", "prostate3t_0002_t2_tra", "prostatex0000_t2_tra"}
+
+
+@pytest.mark.shared
+def test_a_real_ct_keeps_its_body(tmp_path: Path, prepare: Prepare, shared_data: Path) -> None:
+    """There is no MR of the patient: its place is taken by the CT's own values from 0 up."""
+    ct = nib.load(shared_data / "pelvic_ct/pelvis_ct.nii.gz")
+    hu, affine = np.asarray(ct.dataobj), ct.affine
+    save(tmp_path / "in/x/ct.nii.gz", hu, affine)
+    save(tmp_path / "in/x/mr.nii.gz", np.clip(hu + 1000.0, 0, 1500).astype(np.float32), affine)
+    shutil.copy(shared_data / "pelvic_ct/pelvis_seg.nii.gz", tmp_path / "in/x/seg.nii.gz")
+    assert prepare(tmp_path / "in", tmp_path / "out", *QUICK) == 0
+    found = {role: read_volume(tmp_path / f"out/x/{role}.nii.gz").array for role in ("ct", "seg", "mask")}
+    organs = found["seg"] > 0
+    assert found["mask"][organs].all()
+    np.testing.assert_array_equal(found["ct"][organs], hu[organs])
+    dense = hu > -500
+    # 9.2 l, of which the couch is less than 2 %
+    assert 0.98 * dense.sum() < (found["ct"] > -500).sum() < dense.sum()
 
 
 @pytest.mark.shared

@@ -5,10 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
 
+from sfg_med.data.dicom import MAKER
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.inputs import Source, find_sources
+from tests.data.dicom.series_files import write_series
+
+AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])
+ARRAY = np.arange(9 * 8 * 6, dtype=np.uint16).reshape(9, 8, 6)
 
 
 def touch(*paths: Path) -> None:
@@ -90,3 +97,48 @@ def test_no_case_at_all_is_one_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(SfgMedError, match=words):
             find_sources(source, tmp_path / "out", ("mr",))
+
+
+def _incomplete(folder: Path) -> None:
+    """A slice in the middle is gone."""
+    next(file for file in folder.iterdir() if dcmread(file).ImagePositionPatient[2] == 9).unlink()
+
+
+@pytest.mark.parametrize("refused", ["t2_tse_tra", "PZ_fine"])
+@pytest.mark.parametrize("name", ["ep2d_ADC", "dwi_b1000", "calculated"])
+def test_diffusion_is_not_taken_for_an_mr_unless_a_table_names_it(tmp_path: Path, name: str, refused: str) -> None:
+    def derive(ds: Dataset, index: int) -> None:
+        ds.DiffusionBValue = 800.0
+
+    _incomplete(write_series(tmp_path / "in/p/t2", ARRAY, AFFINE, description=refused, uid="t2"))
+    write_series(
+        tmp_path / "in/p/dwi", ARRAY, AFFINE, description=name, change=derive if name == "calculated" else None
+    )
+    source = find(tmp_path / "in", "mr")["p"]
+    assert not source.files
+    assert f"004_{name} (diffusion, which is taken only where a CSV names it)" in source.problem
+    assert f"004_{refused} (1 slice missing: 6 mm" in source.problem
+    (tmp_path / "c.csv").write_text("case,mr\np,in/p/dwi\n")
+    assert not find(tmp_path / "c.csv", "mr")["p"].problem
+
+
+def test_no_other_mr_takes_the_place_of_a_refused_t2(tmp_path: Path) -> None:
+    _incomplete(write_series(tmp_path / "in/p/t2", ARRAY, AFFINE, uid="t2"))
+    write_series(tmp_path / "in/p/t1", ARRAY, AFFINE, description="t1_vibe")
+    problem = find(tmp_path / "in", "mr")["p"].problem
+    assert "expected one MR series, found 1 (004_t1_vibe); 004_t2_tse_tra is refused (1 slice missing" in problem
+    assert "in a CSV" in problem
+
+
+def test_a_synthetic_ct_is_not_taken_for_a_ct(tmp_path: Path) -> None:
+    def predict(ds: Dataset, index: int) -> None:
+        ds.Manufacturer = MAKER
+
+    write_series(tmp_path / "in/p/mr", ARRAY, AFFINE)
+    write_series(tmp_path / "in/p/ct", ARRAY, AFFINE, modality="CT", description="sCT", uid="ct", change=predict)
+    source = find(tmp_path / "in")["p"]
+    assert set(source.files) == {"mr"}
+    assert "004_sCT (made by sfg_med: a prediction is no input)" in source.problem
+    # a real one beside it is taken
+    write_series(tmp_path / "in/p/plan", ARRAY, AFFINE, modality="CT", description="plan", uid="plan")
+    assert find(tmp_path / "in")["p"].files["ct"] == tmp_path / "in/p/plan"

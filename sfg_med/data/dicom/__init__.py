@@ -4,9 +4,6 @@
 from sfg_med.data.dicom.find import find_series, series_at
 from sfg_med.data.dicom.header import is_dicom
 from sfg_med.data.dicom.read import read_series
-from sfg_med.data.dicom.series import Series
-
-# Manufacturer of what sfg_med writes.
-MAKER = "sfg_med"
+from sfg_med.data.dicom.series import MAKER, Series
 
 __all__ = ["MAKER", "Series", "find_series", "is_dicom", "read_series", "series_at"]

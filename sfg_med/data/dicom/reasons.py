@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
@@ -105,14 +106,21 @@ def _not_one_volume(slices: Sequence[Slice]) -> str:
     if gaps.max() - gaps.min() > UNEVEN * usual:
         widest = int(gaps.argmax())
         where = f"between {ordered[widest].file.name} and {ordered[widest + 1].file.name}"
-        lost = round(float(gaps[widest]) / usual) - 1
-        what = f"{lost} slice{'s' if lost > 1 else ''} missing" if lost else "uneven slice distances"
-        return f"{what}: {gaps[widest]:.4g} mm {where}, usually {usual:.4g} mm"
+        return f"{_lost(gaps, usual)}: {gaps[widest]:.4g} mm {where}, usually {usual:.4g} mm"
     positions = np.array([s.position for s in ordered])
     straight = np.linspace(positions[0], positions[-1], len(positions))
     if np.abs(positions - straight).max() > max(UNEVEN * usual, 2 * UNEVEN):
         return "slices that are shifted against each other"
     return ""
+
+
+def _lost(gaps: NDArray[np.float64], usual: float) -> str:
+    """How many slices would fill all gaps, and how many gaps these are."""
+    holes = [round(float(gap) / usual) - 1 for gap in gaps if gap > 1.5 * usual]
+    if not holes:
+        return "uneven slice distances"
+    places = f" in {len(holes)} places, the widest" if len(holes) > 1 else ""
+    return f"{sum(holes)} slice{'s' if sum(holes) > 1 else ''} missing{places}"
 
 
 def _told_apart(slices: Sequence[Slice]) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from sfg_med.data.dicom.slices import Slice
 
+# Manufacturer of what sfg_med writes.
+MAKER = "sfg_med"
+
 
 @dataclass(frozen=True)
 class Series:
@@ -43,6 +46,11 @@ class Series:
     is_image: bool
     reason: str
     slices: tuple[Slice, ...] = field(repr=False)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether sfg_med made it: a prediction is no input."""
+        return self.manufacturer == MAKER
 
     @property
     def name(self) -> str:

@@ -51,10 +51,11 @@ def _echo(ds: Dataset, number: int, time: int) -> None:
     ds.EchoTime = time
 
 
-def _without(folder: Path, height: int) -> None:
-    _write(folder)
+def _without(folder: Path, *heights: int) -> None:
+    write_series(folder, np.concatenate([ARRAY, ARRAY], axis=2), AFFINE)
     ordered = _only(folder).files
-    ordered[height].unlink()
+    for height in heights:
+        ordered[height].unlink()
 
 
 def _planes(folder: Path) -> None:
@@ -111,6 +112,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "b-values": (_b_values, r"18 images at 6 positions: several volumes \(b-values 50, 400, 800\)"),
     "echoes": (_echoes, r"12 images at 6 positions: several volumes \(echo times 20, 90\)"),
     "missing slice": (lambda d: _without(d, 2), r"1 slice missing: 6 mm between \d+.dcm and \d+.dcm, usually 3 mm"),
+    "missing slices": (
+        lambda d: _without(d, 2, 4),
+        r"^2 slices missing in 2 places, the widest: 6 mm between \d+.dcm and \d+.dcm, usually 3 mm",
+    ),
     "uneven": (_changed(ImagePositionPatient=[-11.25, 23.5, -37.2]), "uneven slice distances|missing|shifted"),
     "localiser by direction": (_planes, "a localiser: slices in 2 directions"),
     "localiser by number": (lambda d: write_series(d, ARRAY[:, :, :3], AFFINE), "a localiser: only 3 slices"),
