@@ -20,8 +20,9 @@ import typer
 from pipelines.command import run_command
 from pipelines.real_volumes_cases import SETS, find_real_cases
 from pipelines.real_volumes_run import SCORES, run_model
-from pipelines.runs import check_conditions, locked, owner
+from pipelines.runs import check_conditions
 from sfg_med.data.atomic import atomic_path, write_json, write_text
+from sfg_med.data.lock import locked, owner
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.manifest import now
 

@@ -7,16 +7,10 @@ killed goes on with what is left, and a job array shares the runs by ``part``. W
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import logging
-import os
-import platform
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +18,10 @@ from typing import Any
 import typer
 
 from sfg_med.data.atomic import write_json, write_text
+from sfg_med.data.lock import locked, owner
 from sfg_med.errors import SfgMedError
 from sfg_med.report.comparison_data import CONDITIONS, ERROR, RESULT, RUNS, Run, read_result
 
-logger = logging.getLogger(__name__)
-LOCK = ".lock"
 __all__ = ["CONDITIONS", "RUNS", "Loop", "Run", "check_conditions", "locked", "plan_runs", "read_result"]
 
 
@@ -150,37 +143,6 @@ class Loop:
     def _metrics(self, content: Mapping[str, Any]) -> str:
         metrics = content.get("metrics", {})
         return "".join(f", {name} {metrics[name]:.4g}" for name in self.show if metrics.get(name) is not None)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[bool]:
-    """Claim a run's folder for the block; gives ``False`` if another process has it.
-
-    The operating system frees the lock when its process ends, however it ends, so no lock outlives a killed run.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-            logger.warning("%s: this file system has no locks: do not start the same run twice", folder)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
-        yield True
-
-
-def owner(folder: Path) -> str:
-    """Who holds, or held last, the lock of a folder."""
-    try:
-        return (folder / LOCK).read_text(encoding="utf-8") or "another process"
-    except OSError:
-        return "another process"
 
 
 def _line(error: Exception) -> str:

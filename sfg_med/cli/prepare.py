@@ -49,6 +49,7 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from sfg_med.data.lock import only_writer
     from sfg_med.preparation.inputs import find_sources
     from sfg_med.preparation.options import Options
     from sfg_med.preparation.run import run
@@ -68,7 +69,7 @@ def command(
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
-    with sigterm_as_interrupt(), progress as bar:
+    with only_writer(output), sigterm_as_interrupt(), progress as bar:
         task = bar.add_task("preparing", total=len(sources))
         result = run(
             sources,

@@ -20,7 +20,7 @@ from sfg_med.data.atomic import write_json, write_text
 from sfg_med.data.dicom import series_at
 from sfg_med.data.volumes import volume_stem, volume_suffix
 from sfg_med.errors import SfgMedError
-from sfg_med.preparation.inputs import Source
+from sfg_med.preparation.inputs import Source, name_problem
 from sfg_med.preparation.options import Options
 
 SCHEMA = "sfg_med.preparation/1"
@@ -127,12 +127,22 @@ class Records:
             former = json.loads(self._path.read_text(encoding="utf-8"))
             if former["schema"] != SCHEMA or not isinstance(former["cases"], list):
                 raise ValueError(f"schema {former['schema']}")
-            return former
+            for record in former["cases"]:
+                _check_record(record)
+            return dict(former)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             expected = "a record of sfg-med prepare"
             raise SfgMedError(self._path, expected, repr(error), "delete it or choose another -o") from error
+
+
+def _check_record(record: Any) -> None:
+    """Folders and files that a record names are removed and replaced: they must be those of a case of this dataset."""
+    missing = {"case", "patient", "status", "inputs", "series", "files", "standardised", "landmarks"} - set(record)
+    names = [record["case"], *record["files"]] if not missing else []
+    if missing or not all(isinstance(name, str) and not name_problem(name) for name in names):
+        raise ValueError(f"a case without {', '.join(sorted(missing))}" if missing else f"names {names}"[:200])
 
 
 def new_record(source: Source) -> Record:

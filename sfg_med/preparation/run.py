@@ -13,17 +13,19 @@ from sfg_med.data.atomic import MARK
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.case import Prepared, prepare_case
 from sfg_med.preparation.images import array_of, write_image
-from sfg_med.preparation.inputs import Source, name_problem
+from sfg_med.preparation.inputs import ROLES, Source, name_problem
 from sfg_med.preparation.options import Options
 from sfg_med.preparation.overview import write_overview
 from sfg_med.preparation.records import Record, Records, new_record
 from sfg_med.preparation.registration import choose_engine
 from sfg_med.preparation.registration.engines import Engine, engine_version
 from sfg_med.preparation.splits import former_parts, split_by_patient, write_splits
-from sfg_med.preparation.standardising import drop_without_scale, standardise_dataset
+from sfg_med.preparation.standardising import BEFORE, drop_without_scale, standardise_dataset
 
 SPLITS = "splits.json"
 OVERVIEW = "overview.png"
+WRITTEN = {*(f"{role}.nii.gz" for role in ROLES), OVERVIEW, BEFORE}
+"""Files in the folder of a case."""
 _TYPES = {"mr": "float32", "ct": "int16", "mask": "uint8"}
 
 
@@ -71,18 +73,14 @@ def run(
         progress: called after each case.
 
     Raises:
-        SfgMedError: if nothing can be done: other options than before, no place to write, a damaged record.
+        SfgMedError: if nothing can be done: other options than before, or a damaged record.
     """
     engine = choose_engine(options.engine)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SfgMedError(output, "a folder to write to", error.strerror or repr(error), "choose another -o") from error
     records = Records(output, options, f"{engine.name} {engine_version(engine)}", overwrite=overwrite)
-    known = {r["case"]: r["patient"] for r in records.cases.values()} | {s.case: s.patient for s in sources}
-    former = former_parts(output / SPLITS, known)
     scale = standardise or landmarks is not None
     records.begin(sources, overwrite=overwrite, scale=scale)
+    known = {r["case"]: r["patient"] for r in records.cases.values()} | {s.case: s.patient for s in sources}
+    former = former_parts(output / SPLITS, known)
     result = RunResult()
     try:
         for source in sources:
@@ -109,14 +107,24 @@ def _prepare(source: Source, output: Path, options: Options, engine: Engine) -> 
     record = new_record(source)
     if not source.problem:
         _try(record, source, output, options, engine)
-    if record["status"] != "done" and not name_problem(source.case):  # the folder of an earlier input, perhaps
-        shutil.rmtree(output / source.case, ignore_errors=True)
+    folder = output / source.case
+    if record["status"] != "done" and not name_problem(source.case) and _is_ours(folder):  # of an earlier input
+        shutil.rmtree(folder, ignore_errors=True)
     return record
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds nothing that was not written here."""
+    return folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= WRITTEN
 
 
 def _try(record: Record, source: Source, output: Path, options: Options, engine: Engine) -> None:
     began = time.perf_counter()
+    folder = output / source.case
     try:
+        if folder.exists() and not _is_ours(folder):
+            remedy = "move it, or choose another -o"
+            raise SfgMedError(folder, "no such folder, or one of sfg-med prepare", "one with other files", remedy)
         prepared = prepare_case(source, options, engine)
         record["files"] = _write(output, source.case, prepared)
         record |= {"status": "done", "figures": prepared.figures, "flags": sorted(set(prepared.flags))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import sys
@@ -19,6 +20,7 @@ from pydicom import dcmread
 
 from sfg_med.cli.main import main
 from sfg_med.data.cases import Dataset, find_cases
+from sfg_med.data.lock import locked
 from sfg_med.data.simulation import simulate_case
 from sfg_med.data.simulation.case import SimulatedCase
 from sfg_med.data.volumes import read_volume
@@ -276,6 +278,41 @@ def test_a_wrong_option_runs_nothing(tmp_path: Path, prepare: Prepare, options: 
     assert prepare(tmp_path / "in", tmp_path / "out", *options) == 2
     assert capsys.readouterr().err.startswith(f"error: {options[0]}: expected")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_somebody_else_stays(tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys) -> None:
+    save_man(tmp_path / "raw" / "man1", man, roles=("mr",))
+    save_man(tmp_path / "raw" / "man2", man, roles=("ct",))
+    for name in ("man1", "man2"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        (tmp_path / "out" / name / "thesis.docx").write_text("years")
+    assert prepare(tmp_path / "raw", tmp_path / "out", *QUICK, "--require", "mr") == 1
+    assert [(tmp_path / "out" / name / "thesis.docx").read_text() for name in ("man1", "man2")] == ["years"] * 2
+    assert "move it" in dropped(tmp_path / "out")["man1"]
+
+
+def test_a_record_cannot_lead_out_of_the_dataset(tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys) -> None:
+    save_man(tmp_path / "raw" / "man1", man, roles=("mr",))
+    options = (*QUICK, "--require", "mr")
+    assert prepare(tmp_path / "raw", tmp_path / "out", *options) == 0
+    (tmp_path / "victim").mkdir()
+    record = tmp_path / "out" / "prepare.json"
+    good = json.loads(record.read_text())
+    for change in ({"case": "../victim"}, {"files": ["../../victim/mr.nii.gz"]}, {"files": None}, {"case": 3}):
+        record.write_text(json.dumps({**good, "cases": [{**good["cases"][0], "landmarks": [], **change}]}))
+        capsys.readouterr()
+        assert prepare(tmp_path / "raw", tmp_path / "out", *options, "--standardise") == 2, change
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert (tmp_path / "victim").is_dir()
+
+
+def test_one_process_at_a_time_writes(tmp_path: Path, prepare: Prepare, man: SimulatedCase, capsys) -> None:
+    save_man(tmp_path / "raw" / "man1", man, roles=("mr",))
+    with locked(tmp_path / "out") as mine:
+        assert mine
+        assert prepare(tmp_path / "raw", tmp_path / "out", *QUICK, "--require", "mr") == 2
+    assert f"process {os.getpid()}" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "man1").exists()
 
 
 def test_standardisation_is_fitted_on_training_cases_only(

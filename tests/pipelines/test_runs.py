@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.runs import Loop, Run, check_conditions, locked, plan_runs, read_result
+from pipelines.runs import Loop, Run, check_conditions, plan_runs, read_result
+from sfg_med.data.lock import locked
 from sfg_med.errors import SfgMedError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +113,8 @@ def hold(out: Path, run: Run) -> subprocess.Popen[str]:
     code = f"""
         import time
         from pathlib import Path
-        from pipelines.runs import Run, locked
+        from pipelines.runs import Run
+        from sfg_med.data.lock import locked
         with locked(Run{tuple(run)}.folder(Path({str(out)!r}))) as mine:
             print(mine, flush=True)
             time.sleep(600)
