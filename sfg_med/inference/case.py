@@ -181,8 +181,8 @@ def finished_record(
         return None
     if dicom and is_deidentified(results_folder(output, job.stem)) != dicom.remove:
         return None
-    if former is not None and former["status"] != "done":
-        return None
+    if former is not None and not (former["status"] == "done" and (files | more).keys() <= former["files"].keys()):
+        return None  # files that it does not list are of another run
     record = former or {**new_record(job, predictor), "status": "done", "files": files | more}
     if former is None or not is_measured(former["measures"], limits or {}):
         try:
