@@ -136,9 +136,15 @@ def licence() -> bytes:
 def _add_forms(
     files: dict[str, bytes], model: LoadedModel, kinds: Sequence[str], volumes: Sequence[Path]
 ) -> dict[str, str]:
-    """Export the programs that were asked for, and say what was measured of each."""
+    """Export the programs that were asked for, and say what was measured of each.
+
+    Raises:
+        SfgMedError: for an unknown form, no volume to check it on, or predictions that differ from the model's.
+    """
     from sfg_med.inference.export import export_model
 
+    if kinds and not volumes:
+        raise SfgMedError("--forms", "a volume that the programs are checked on", "none", "give --volume")
     measured = {}
     cases = [Case(path.name, {model.spec.input_name: path}, {}) for path in volumes]
     for kind in kinds:
@@ -149,7 +155,7 @@ def _add_forms(
             done = export_model(model, path, kind, cases=cases)
             files[FORMS[kind]] = path.read_bytes()
         words = f"relative difference to the original {done.difference:.1e}"
-        measured[FORMS[kind]] = f"{words}; {done.checks[kind]}" if cases else words
+        measured[FORMS[kind]] = f"{words}; {done.checks[kind]}"
     return measured
 
 

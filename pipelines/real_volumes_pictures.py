@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from pipelines.real_volumes_cases import RealCase
 from sfg_med.data.atomic import atomic_path
+from sfg_med.data.dicom_out.structures import label_colours
 from sfg_med.data.orientation import to_ras
 from sfg_med.data.volumes import read_volume
 from sfg_med.report.case_pictures import CT_WINDOWS
-from sfg_med.report.pictures import ORGAN_COLOURS
 from sfg_med.report.planes import PLANES, Plane, organ_slices
 from sfg_med.spec import ModelSpec
 
@@ -44,9 +44,11 @@ def write_picture(path: Path, case: RealCase, spec: ModelSpec, record: Mapping[s
         return to_ras(read_volume(file, blank_ok=True).array, grid.affine)[0]
 
     organs: dict[str, Array] = {}
+    colours: dict[str, str] = {}
     for task in spec.label_tasks:
         labels = ras(folder / record["files"][task.name])
         organs |= {organ: labels == value for organ, value in task.labels.items()}
+        colours |= dict(zip(task.labels, label_colours(task).values(), strict=True))
     truth = {organ: ras(case.reference) == value for organ, value in case.organs.items()} if case.reference else {}
     shown = _numbered(truth) if truth else _numbered(organs)
     index = organ_slices(shown, tuple(range(1, int(shown.max()) + 1)), mr) if shown is not None else (0, 0, 0)
@@ -57,7 +59,6 @@ def write_picture(path: Path, case: RealCase, spec: ModelSpec, record: Mapping[s
     grid_axes = figure.subplots(1 + (hu is not None), len(PLANES), squeeze=False)
     low, high = np.percentile(mr, [1, 99.5])
     bone = CT_WINDOWS["bone"]
-    colours = dict(zip(organs, ORGAN_COLOURS, strict=False))
     for plane, column in zip(PLANES, grid_axes.T, strict=True):
         _show(column[0], plane, mr, index, spacing, (float(low), float(high)))
         _contours(column[0], plane, organs, index, colours, "solid")

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -38,10 +40,8 @@ def body_box(image: Tensor, spacing_mm: Sequence[float], least: Sequence[int]) -
     shape = image.shape[1:]
     steps = [max(1, round(COARSE_MM / s)) for s in spacing_mm]
     coarse = image[0, :: steps[0], :: steps[1], :: steps[2]].cpu().numpy()
-    dark, bright = float(coarse.min()), float(np.percentile(coarse, 99))
-    parts, count = ndimage.label(ndimage.binary_opening(coarse > dark + FOREGROUND * (bright - dark)))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    if not count:
+    parts, sizes = bright_parts(coarse)
+    if not len(sizes):
         return whole(image)
     kept = np.isin(parts, 1 + np.flatnonzero(sizes >= SPECKS * sizes.max()))
     box = []
@@ -56,6 +56,20 @@ def body_box(image: Tensor, spacing_mm: Sequence[float], least: Sequence[int]) -
         box.append(slice(max(0, start), min(length, stop)))
     x, y, z = box
     return x, y, z
+
+
+def bright_parts(coarse: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What is brighter than air.
+
+    Args:
+        coarse: image on voxels of about ``COARSE_MM``, so that a bridge one voxel wide joins nothing.
+
+    Returns:
+        Map of the parts, numbered from 1, and how many voxels each of them has.
+    """
+    dark, bright = float(coarse.min()), float(np.percentile(coarse, 99))
+    parts, count = ndimage.label(ndimage.binary_opening(coarse > dark + FOREGROUND * (bright - dark)))
+    return parts, np.bincount(parts.ravel(), minlength=count + 1)[1:]
 
 
 def whole(image: Tensor) -> Box:

@@ -19,6 +19,7 @@ from sfg_med.data.dicom import read_series
 from sfg_med.data.dicom_out.identity import Identity
 from sfg_med.data.dicom_out.results import (
     dicom_files,
+    has_results,
     is_deidentified,
     remove_results,
     results_folder,
@@ -26,11 +27,11 @@ from sfg_med.data.dicom_out.results import (
 )
 from sfg_med.data.volumes import Volume, read_volume, write_volume
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.inputs import Job, output_files
+from sfg_med.inference.inputs import Job, all_output_files, output_files
 from sfg_med.inference.manifest import Record, now
 from sfg_med.inference.measures import measure
 from sfg_med.inference.passes import Passes
-from sfg_med.inference.plausible import Limits
+from sfg_med.inference.plausible import Limits, is_measured
 from sfg_med.inference.prediction import Prediction
 from sfg_med.inference.predictor import Predictor, Prepared
 from sfg_med.spec import ImageTask
@@ -70,13 +71,20 @@ class CaseWork:
         output: the output folder.
         dicom: write DICOM as well, with or without identity; None for NIfTI only.
         limits: of plausible measures, for the flags.
+        former: the case's record of an earlier call, whose results go.
     """
 
     def __init__(
-        self, predictor: Predictor, job: Job, output: Path, dicom: Identity | None = None, limits: Limits | None = None
+        self,
+        predictor: Predictor,
+        job: Job,
+        output: Path,
+        dicom: Identity | None = None,
+        limits: Limits | None = None,
+        former: Record | None = None,
     ) -> None:
         self.predictor, self.job, self.output = predictor, job, output
-        self.dicom, self.limits = dicom, limits
+        self.dicom, self.limits, self.former = dicom, limits, former
         self.record = new_record(job, predictor)
         self._seconds = 0.0
         self._volume: Volume | None = None
@@ -129,13 +137,8 @@ class CaseWork:
 
     def _write(self, prediction: Prediction, volume: Volume) -> None:
         files = _files(self.predictor, self.job)
-        for file in files.values():  # a case is either all of one run or unfinished
-            remove_leftovers(self.output / file)
-            (self.output / file).unlink(missing_ok=True)
         folder = results_folder(self.output, self.job.stem)
-        remove_leftovers(folder)
-        if self.dicom:
-            remove_results(folder)
+        self._remove_former(folder)
         written = {}
         for key, array in _arrays(self.predictor, prediction).items():
             written[key] = array
@@ -146,6 +149,19 @@ class CaseWork:
             write_results(folder, self.job.series, spec, written, self.dicom, model)
             files |= dicom_files(spec, self.job.stem)
         self.record["files"] = files
+
+    def _remove_former(self, folder: Path) -> None:
+        """A case is either all of one run or unfinished: what another model or other options wrote goes, too."""
+        start = f"{self.job.stem}_"
+        named = (self.former or {}).get("files", {}).values()
+        own = {f for f in named if f.startswith(start) and f.endswith(".nii.gz") and "/" not in f.removeprefix(start)}
+        own.add(f"{self.job.case}_viewer.html")  # holds the former volumes
+        for file in own | set(all_output_files(self.predictor.spec, self.job.stem).values()):
+            remove_leftovers(self.output / file)
+            (self.output / file).unlink(missing_ok=True)
+        remove_leftovers(folder)
+        if self.dicom or has_results(folder):
+            remove_results(folder)
 
 
 def finished_record(
@@ -159,7 +175,7 @@ def finished_record(
     """Record of a case whose files are all there already, or None if it has to be predicted.
 
     Files have their final names only when they are whole, so that their existence is enough. If the manifest
-    was lost the record is measured again from the files.
+    was lost, or the limits ask for more than it has, the case is measured again from the files.
     """
     files = _files(predictor, job)
     more = dicom_files(predictor.spec, job.stem) if dicom else {}
@@ -167,16 +183,18 @@ def finished_record(
         return None
     if dicom and is_deidentified(results_folder(output, job.stem)) != dicom.remove:
         return None
-    if former is not None:
-        return {**former, "skipped": True} if former["status"] == "done" else None
-    record = new_record(job, predictor)
-    try:
-        written = {key: read_volume(output / file, blank_ok=True).array for key, file in files.items()}
-        source = _read(job, predictor)
-        record["measures"], record["flags"] = measure(predictor.spec, written, source, limits)
-    except SfgMedError:
-        return None
-    return {**record, "status": "done", "skipped": True, "files": files | more}
+    if former is not None and not (former["status"] == "done" and (files | more).keys() <= former["files"].keys()):
+        return None  # files that it does not list are of another run
+    record = former or {**new_record(job, predictor), "status": "done", "files": files | more}
+    if former is None or not is_measured(former["measures"], limits or {}):
+        try:
+            volumes = {key: file for key, file in record["files"].items() if file.endswith(".nii.gz")}
+            written = {key: read_volume(output / file, blank_ok=True).array for key, file in volumes.items()}
+            measures, flags = measure(predictor.spec, written, _read(job, predictor), limits)
+        except SfgMedError:
+            return None
+        record = {**record, "measures": measures, "flags": flags}
+    return {**record, "skipped": True}
 
 
 def _read(job: Job, predictor: Predictor) -> Volume:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sfg_med.data.cases import MASK, Case
 from sfg_med.data.volumes import read_volume
@@ -17,6 +18,7 @@ from sfg_med.metrics import masked_mae, organ_dice
 
 # A change is accepted below these: half the step of an int16 CT, and what a second reader's Dice never resolves.
 MOST_HU, MOST_DICE = 1.0, 0.001
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Difference:
         hu: mean absolute difference of the images inside the body, in their unit; the largest of all image tasks.
         mae: rise of the mean absolute error against the references, in the images' unit; NaN without references.
         dice: fall of the mean Dice of the organs against the references, or, where there are none, one minus the Dice
-            of one prediction against the other.
+            of one prediction against the other. An organ that is found where there is none has Dice 0, one that is
+            nowhere is left out.
     """
 
     cases: int
@@ -86,10 +89,18 @@ def _compare(before: Predictor, after: Predictor, case: Case) -> tuple[float, fl
             truth = read_volume(case.files[label_task.name], role=label_task.name, blank_ok=True).array
             names = case.labels[label_task.name]
             pairs = [(value, truth == names[name]) for name, value in label_task.labels.items() if name in names]
-            dice += [organ_dice(a == v, known) - organ_dice(b == v, known) for v, known in pairs]
+            dice += [_fall(a == v, b == v, known) for v, known in pairs]
         else:
-            dice += [1 - organ_dice(b == v, a == v) for v in label_task.labels.values()]
+            dice += [_fall(a == v, b == v, a == v) for v in label_task.labels.values()]
     return max(hu, default=math.nan), _mean(mae), _mean(dice)
+
+
+def _fall(before: Mask, after: Mask, truth: Mask) -> float:
+    """Fall of an organ's Dice; NaN where nobody has the organ."""
+    if not (before.any() or after.any() or truth.any()):
+        return math.nan
+    first, second = (organ_dice(p, truth) if truth.any() else float(not p.any()) for p in (before, after))
+    return first - second
 
 
 def _mean(values: Sequence[float]) -> float:

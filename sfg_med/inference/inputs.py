@@ -57,6 +57,13 @@ def output_files(spec: ModelSpec, stem: str, samples: int, *, entropy_parts: boo
     return {key: f"{stem}_{key}.nii.gz" for key in keys}
 
 
+def all_output_files(spec: ModelSpec, stem: str) -> dict[str, str]:
+    """As :func:`output_files`, of everything that a run may write with whatever options."""
+    maps = [f"{t.name}_{'std' if isinstance(t, ImageTask) else 'entropy'}" for t in spec.volume_tasks]
+    keys = [*(task.name for task in spec.volume_tasks), *maps, *(f"{name}_{part}" for name in maps for part in PARTS)]
+    return {key: f"{stem}_{key}.nii.gz" for key in keys}
+
+
 def find_jobs(source: Path, output: Path, spec: ModelSpec, *, series: str = "", dicom: bool = False) -> list[Job]:
     """List what a run works on, in the order of the case names.
 
@@ -160,9 +167,7 @@ def _images(folder: Path, names: list[str], spec: ModelSpec) -> list[Path]:
     references = {"mask", *(task.name for task in spec.tasks)}
     if spec.input_name in stems and stems & references:
         return [file for file in files if volume_stem(file) == spec.input_name]
-    maps = [f"{t.name}_{'std' if isinstance(t, ImageTask) else 'entropy'}" for t in spec.volume_tasks]
-    keys = [*output_files(spec, "", samples=2), *(f"{name}_{part}" for name in maps for part in PARTS)]
-    endings = tuple(f"_{key}" for key in keys)
+    endings = tuple(f"_{key}" for key in all_output_files(spec, ""))
     return [file for file in files if not volume_stem(file).endswith(endings)]
 
 

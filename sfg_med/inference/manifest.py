@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,24 @@ class Manifest:
         header: everything but the cases: versions, device, options, seed, model.
         columns: numeric columns of ``cases.csv``.
         part: index and number of parts where several processes share the work.
+        judge: brings a record of whatever call in line with the header: flags belong to the header's limits.
     """
 
     def __init__(
-        self, output: Path, header: dict[str, Any], columns: Iterable[str], part: tuple[int, int] = (0, 1)
+        self,
+        output: Path,
+        header: dict[str, Any],
+        columns: Iterable[str],
+        part: tuple[int, int] = (0, 1),
+        judge: Callable[[Record], Record] = lambda record: record,
     ) -> None:
         self._output = output
         self._header = header
+        self._judge = judge
         self._columns = list(columns)
         index, count = part
         self._part = output / f"manifest.part-{index}-of-{count}.json" if count > 1 else None
-        self._own: dict[str, Record] = _newest(_cases(self._part)) if self._part else {}
+        self._own: dict[str, Record] = self._newest(_cases(self._part)) if self._part else {}
         self._known = self._merged()
 
     def get(self, case: str) -> Record | None:
@@ -109,20 +116,19 @@ class Manifest:
 
     def _merged(self) -> dict[str, Record]:
         stored = [record for path in (self._output / "manifest.json", *self._parts()) for record in _cases(path)]
-        return _newest([*stored, *self._own.values()])
+        return self._newest([*stored, *self._own.values()])
+
+    def _newest(self, records: Iterable[Record]) -> dict[str, Record]:
+        """For each case the newest record, the last of equals."""
+        newest: dict[str, Record] = {}
+        for record in records:
+            former = newest.get(record["case"])
+            if former is None or record["finished"] >= former["finished"]:
+                newest[record["case"]] = record
+        return {case: self._judge(record) for case, record in newest.items()}
 
     def _state(self) -> list[tuple[str, int]]:
         return [(path.name, path.stat().st_mtime_ns) for path in self._parts()]
-
-
-def _newest(records: Iterable[Record]) -> dict[str, Record]:
-    """For each case the newest record, the last of equals."""
-    newest: dict[str, Record] = {}
-    for record in records:
-        former = newest.get(record["case"])
-        if former is None or record["finished"] >= former["finished"]:
-            newest[record["case"]] = record
-    return newest
 
 
 def _cases(path: Path) -> list[Record]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import yaml
 
 from sfg_med.config_dir import config_dir
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.scope import OFFSETS
+from sfg_med.inference.scope import INPUT, OFFSETS
 
 FILE = "plausible.yaml"
 _EXPECTED = "measure: organ: {range: [low, high], source: TEXT}"
@@ -91,6 +91,24 @@ def limit_flags(measures: Mapping[str, float], limits: Limits) -> list[str]:
             if value is not None and not missing and not limit.holds(value):
                 flags.append(f"{_FLAGS.get(measure, measure)}:{organ}")
     return list(dict.fromkeys(flags))
+
+
+def judged(measures: Mapping[str, float], flags: Sequence[str], limits: Limits) -> list[str]:
+    """Flags of a case by other limits than those it was measured with; flags that no limit makes stay."""
+    return [flag for flag in flags if not _is_by_limit(flag, measures)] + limit_flags(measures, limits)
+
+
+def is_measured(measures: Mapping[str, float], limits: Limits) -> bool:
+    """Whether everything was measured that limits ask for: offsets and the input are only measured on demand."""
+    pairs = [(measure, pair) for measure in OFFSETS for pair in limits.get(measure, ())]
+    asked = {f"{m}_{pair}" for m, pair in pairs if all(measures.get(f"volume_ml_{o}") for o in pair.split("-"))}
+    asked |= {f"{INPUT}_negative_percent"} if INPUT in limits else set()
+    return asked <= measures.keys()
+
+
+def _is_by_limit(flag: str, measures: Mapping[str, float]) -> bool:
+    kind, _, subject = flag.partition(":")
+    return kind in _FLAGS.values() or f"{kind}_{subject}" in measures
 
 
 def _limit(name: str, entry: Mapping[str, Any]) -> Limit:

@@ -21,7 +21,7 @@ from sfg_med.inference.inputs import Job
 from sfg_med.inference.manifest import Manifest, Record
 from sfg_med.inference.measures import measure_columns
 from sfg_med.inference.overlap import do_jobs
-from sfg_med.inference.plausible import Limits, limits_to_dict
+from sfg_med.inference.plausible import Limits, judged, limits_to_dict
 from sfg_med.inference.predictor import Predictor
 
 
@@ -98,7 +98,7 @@ def run_cases(
     def start(job: Job) -> CaseWork | Record:
         former = manifest.get(job.case)
         finished = None if overwrite else finished_record(predictor, job, output, former, dicom, limits)
-        return finished or CaseWork(predictor, job, output, dicom, limits)
+        return finished or CaseWork(predictor, job, output, dicom, limits, former)
 
     result.interrupted = do_jobs(own, start, keep, on_cpu=predictor.device.type == "cpu")
     known = manifest.save(last=True)
@@ -130,9 +130,14 @@ def _open_manifest(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SfgMedError(output, "a folder to write to", error.strerror or repr(error), "choose another -o") from error
-    manifest = Manifest(output, header, measure_columns(predictor.spec), part)
+    manifest = Manifest(output, header, measure_columns(predictor.spec), part, lambda record: _judged(record, limits))
     manifest.save()
     return manifest
+
+
+def _judged(record: Record, limits: Limits | None) -> Record:
+    """A record of whatever call with the flags that the manifest's limits make."""
+    return {**record, "flags": judged(record["measures"], record["flags"], limits or {})}
 
 
 def _check_same_model(predictor: Predictor, jobs: Sequence[Job], manifest: Manifest, output: Path) -> None:

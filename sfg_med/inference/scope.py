@@ -12,8 +12,7 @@ from scipy import ndimage
 
 from sfg_med.data.orientation import to_ras
 from sfg_med.data.volumes import Volume
-from sfg_med.inference.body import COARSE_MM
-from sfg_med.transforms.normalize import FOREGROUND
+from sfg_med.inference.body import COARSE_MM, bright_parts
 
 INPUT = "input"
 OFFSETS = ("right_mm", "anterior_mm", "superior_mm")
@@ -32,10 +31,9 @@ def input_measures(volume: Volume) -> dict[str, float]:
     steps = [max(1, round(COARSE_MM / s)) for s in spacing]
     coarse = np.asarray(image[:: steps[0], :: steps[1], :: steps[2]], np.float32)
     found = {f"{INPUT}_negative_percent": round(100.0 * float((coarse < 0).mean()), 3)}
-    dark, bright = float(coarse.min()), float(np.percentile(coarse, 99))
-    parts, count = ndimage.label(ndimage.binary_opening(coarse > dark + FOREGROUND * (bright - dark)))
-    if count:
-        body = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    parts, sizes = bright_parts(coarse)
+    if len(sizes):
+        body = parts == 1 + np.argmax(sizes)
         for name, axis in (("width", 0), ("depth", 1)):
             extent = _extent(body.any(axis=1 - axis))
             if extent is not None:

@@ -64,10 +64,14 @@ class Predictions:
         return {Path(source).resolve(): name for source, name in sources if source}
 
     def file(self, case: str, task: str) -> Path | None:
-        """File of one case and output key (a task, or ``ct_std``), if it is there."""
-        relative = self.records.get(case, {}).get("files", {}).get(task)
-        if relative and (self.folder / relative).is_file():
-            return self.folder / relative
+        """File of one case and output key (a task, or ``ct_std``), if it is there.
+
+        Of a case in the manifest only what that lists: other files may be left of another run.
+        """
+        record = self.records.get(case)
+        if record is not None and "files" in record:
+            relative = record["files"].get(task)
+            return self.folder / relative if relative and (self.folder / relative).is_file() else None
         beside = self.folder / f"{case}_{task}"  # for an input case.nii.gz in place of case/mr.nii.gz
         in_folder = find_volume(self.folder / case, f"{self.spec.input_name}_{task}")
         return in_folder or find_volume(beside.parent, beside.name)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfg_med.data.dicom_out.structures import label_colours
 from sfg_med.data.orientation import to_ras
 from sfg_med.metrics import reference_in_unit
 from sfg_med.report.case_files import Predictions
@@ -92,15 +93,15 @@ def draw_case(predictions: Predictions, case: str, reference: Case | None = None
     task = predictions.spec.label_tasks[0] if predictions.spec.label_tasks else None
     labels = opened.predicted(task.name) if task else None
     layers = list(_layers(opened, task, labels))
-    values = tuple(task.labels.values()) if task else ()
+    colours = label_colours(task) if task else {}
     _, spacing = to_ras(opened.grid.array, opened.grid.affine)
-    index = organ_slices(labels, values, layers[0].voxels)
+    index = organ_slices(labels, tuple(colours), layers[0].voxels)
     tilt = obliquity_degrees(opened.grid.affine)
     if tilt > 1:
         opened.remarks.append(f"The planes are those of the image, tilted by {tilt:.0f} degrees to the patient's axes.")
     if "no_orientation" in opened.grid.notes:
         opened.remarks.append("The file does not say how the patient lies: R, L, A, P, S and I are guesses.")
-    rows = tuple(_row(layer, index, spacing, values) for layer in layers)
+    rows = tuple(_row(layer, index, spacing, colours) for layer in layers)
     found = _histograms(opened, task, labels) if task and labels is not None else {}
     return CasePictures(rows, tuple(task.labels) if task else (), tuple(opened.remarks), found)
 
@@ -180,8 +181,10 @@ def _round(value: float) -> float:
     return math.ceil(value / step) * step if value > 0 else 1.0
 
 
-def _row(layer: Layer, index: tuple[int, int, int], spacing: tuple[float, float, float], values: Sequence[int]) -> Row:
-    panels = tuple(_panel(layer, plane, index, spacing, values) for plane in PLANES)
+def _row(
+    layer: Layer, index: tuple[int, int, int], spacing: tuple[float, float, float], colours: Mapping[int, str]
+) -> Row:
+    panels = tuple(_panel(layer, plane, index, spacing, colours) for plane in PLANES)
     stops = () if layer.window.colours == "gray" else tuple(colour_stops(layer.window.colours))
     dashed = layer.reference_labels is not None
     return Row(layer.title, layer.window.name, panels, layer.window, stops, dashed, layer.choice)
@@ -192,7 +195,7 @@ def _panel(
     plane: Plane,
     index: tuple[int, int, int],
     spacing: tuple[float, float, float],
-    values: Sequence[int],
+    colours: Mapping[int, str],
 ) -> Panel:
     at = index[plane.axis]
     picture = plane.cut(layer.voxels, at)
@@ -200,7 +203,7 @@ def _panel(
     drawn: list[Outline] = []
     for labels, dashed in ((layer.labels, False), (layer.reference_labels, True)):
         if labels is not None:
-            drawn += outlines(plane.cut(labels, at), values, (height, width), dashed=dashed)
+            drawn += outlines(plane.cut(labels, at), colours, (height, width), dashed=dashed)
     label = f"{layer.title}, {plane.name} slice {at}, {layer.window.name}"
     rows, columns = picture.shape
     return Panel(slice_uri(picture, layer.window), columns * width, rows * height, plane.marks, label, tuple(drawn))

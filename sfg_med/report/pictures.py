@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,6 @@ from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
 Array = NDArray[Any]
-
-ORGAN_COLOURS = ("#ffb000", "#4fc3ff", "#ff6f91", "#3ddc97", "#d9a6ff", "#f4f186", "#ff8a4c", "#9fb8ff")
-"""Told apart on grey with any colour vision, by lightness as well as hue; reused after the eighth organ."""
 
 LONGEST_PIXELS = 320
 JPEG_QUALITY = 86
@@ -124,15 +121,11 @@ def outline(picture: Array, pixel_mm: tuple[float, float]) -> str:
 
 
 def outlines(
-    picture: Array, values: Sequence[int], pixel_mm: tuple[float, float], *, dashed: bool = False
+    picture: Array, colours: Mapping[int, str], pixel_mm: tuple[float, float], *, dashed: bool = False
 ) -> tuple[Outline, ...]:
-    """Borders of all labels in a slice ``(rows, columns)`` of a label map, in the order of their colours."""
-    found = []
-    for number, value in enumerate(values):
-        path = outline(picture == value, pixel_mm)
-        if path:
-            found.append(Outline(path, ORGAN_COLOURS[number % len(ORGAN_COLOURS)], dashed))
-    return tuple(found)
+    """Borders in a slice ``(rows, columns)`` of a label map, of the labels that have a colour."""
+    paths = ((outline(picture == value, pixel_mm), colour) for value, colour in colours.items())
+    return tuple(Outline(path, colour, dashed) for path, colour in paths if path)
 
 
 def colour_stops(name: str, count: int = 9) -> list[str]:

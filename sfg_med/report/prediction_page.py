@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sfg_med.data.dicom_out.structures import structures_of
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.measures import measure_columns
 from sfg_med.metrics import columns as metric_columns
@@ -22,7 +23,6 @@ from sfg_med.report.cohort import Cohort
 from sfg_med.report.flags import flag_words
 from sfg_med.report.html import number, render
 from sfg_med.report.organ_charts import cohort_svg, histogram_svg
-from sfg_med.report.pictures import ORGAN_COLOURS
 from sfg_med.report.references import Case, References, open_references
 from sfg_med.spec import ModelSpec
 
@@ -163,7 +163,7 @@ def _organs(spec: ModelSpec) -> list[str]:
 
 
 def _colours(spec: ModelSpec) -> list[str]:
-    return [ORGAN_COLOURS[i % len(ORGAN_COLOURS)] for task in spec.label_tasks for i in range(len(task.labels))]
+    return [structure.hex_colour for task in spec.label_tasks for structure in structures_of(task)]
 
 
 def _measure_groups(spec: ModelSpec) -> list[list[str]]:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sfg_med.data.dicom_out.structures import structures_of
 from sfg_med.errors import SfgMedError
 from sfg_med.metrics import reference_in_unit
 from sfg_med.report.case_files import MANIFEST, open_predictions
@@ -28,7 +29,6 @@ from sfg_med.report.case_pictures import CT_WINDOWS, ERROR_HU, STD_HU
 from sfg_med.report.case_volumes import CaseVolumes, open_volumes
 from sfg_med.report.flags import flag_words
 from sfg_med.report.html import render
-from sfg_med.report.pictures import ORGAN_COLOURS
 from sfg_med.report.planes import organ_slices
 from sfg_med.report.references import MASK, open_references
 from sfg_med.spec import ImageTask, LabelTask
@@ -158,13 +158,12 @@ def _shells(labels: Array, task: LabelTask) -> Array:
 def _label_colours(task: LabelTask, white: bool) -> dict[str, list[Any]]:
     """NiiVue's table of label colours: background clear, then each label by its value."""
     table: dict[str, list[Any]] = {"R": [0], "G": [0], "B": [0], "A": [0], "I": [0], "labels": [""]}
-    for number, (organ, value) in enumerate(task.labels.items()):
-        colour = "#ffffff" if white else ORGAN_COLOURS[number % len(ORGAN_COLOURS)]
-        for channel, start in (("R", 1), ("G", 3), ("B", 5)):
-            table[channel].append(int(colour[start : start + 2], 16))
+    for structure in structures_of(task):
+        for channel, amount in zip("RGB", (255, 255, 255) if white else structure.colour, strict=True):
+            table[channel].append(amount)
         table["A"].append(255)
-        table["I"].append(value)
-        table["labels"].append(organ.replace("_", " "))
+        table["I"].append(structure.value)
+        table["labels"].append(structure.name)
     return table
 
 

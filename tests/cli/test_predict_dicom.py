@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from pydicom import dcmread
 
 from sfg_med.data.dicom import find_series, read_series
 from sfg_med.errors import SfgMedError
+from sfg_med.model_path import demonstration_model
+from sfg_med.spec import PELVIS_LABELS
 from tests.cli.prediction import AFFINE, _leftovers, _manifest, _predict, _save, _volumes
 from tests.data.dicom.series_files import oblique_affine, write_series
+from tests.data.dicom_out.other_readers import segmentation_masks, structure_set_masks
+from tests.data.dicom_out.test_structure_set import dice, rasterised
 
 
 def _dicom(out) -> list[str]:
@@ -85,9 +91,9 @@ def test_deidentify_alone_is_refused(tmp_path, model) -> None:
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_real_series_and_its_nifti_give_the_same(tmp_path, model, shared_data) -> None:
-    folder = shared_data / "dicom_mr"
-    assert _predict(folder / "prostate3t_0001_t2_tra", tmp_path / "d", model)[0] == 0
+def test_real_series_and_its_nifti_give_the_same_and_organs_survive_dicom(tmp_path, shared_data) -> None:
+    folder, model = shared_data / "dicom_mr", demonstration_model()
+    assert _predict(folder / "prostate3t_0001_t2_tra", tmp_path / "d", model, "--dicom")[0] == 0
     assert _predict(folder / "prostate3t_0001_t2.nii.gz", tmp_path / "n", model)[0] == 0
     for name in ("ct", "seg"):
         a = nib.load(tmp_path / "d" / f"prostate3t_0001_t2_tra_{name}.nii.gz")
@@ -97,3 +103,28 @@ def test_real_series_and_its_nifti_give_the_same(tmp_path, model, shared_data) -
         # the NIfTI has its affine in single precision: a value on the edge of rounding may fall to the other side
         assert name == "seg" or difference.max() <= 1
         assert (difference > 0).mean() < 1e-3
+    _check_organs(tmp_path / "d", "prostate3t_0001_t2_tra", tmp_path)
+
+
+def _check_organs(out: Path, case: str, folder: Path) -> None:
+    """Contours and segments of a case are the organs of its NIfTI, by our own rasteriser and by other programs."""
+    nifti = nib.load(out / f"{case}_seg.nii.gz")
+    labels, voxel_ml = np.asarray(nifti.dataobj), float(np.prod(nifti.header.get_zooms())) / 1000
+    masks = {name.replace("_", " "): labels == value for name, value in PELVIS_LABELS.items()}
+    masks = {name: mask for name, mask in masks.items() if mask.sum() * voxel_ml > 1}
+    assert len(masks) >= 3
+    dicom = out / f"{case}_dicom"
+    structures = dcmread(dicom / "seg_rtstruct.dcm")
+    contours = {c.ReferencedROINumber: c.get("ContourSequence", []) for c in structures.ROIContourSequence}
+    numbers = {roi.ROIName: roi.ROINumber for roi in structures.StructureSetROISequence}
+    for name, mask in masks.items():
+        assert dice(rasterised(contours[numbers[name]], nifti.affine, mask.shape), mask) >= 0.98, name
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(dicom / "ct")))
+    grid = reader.Execute()
+    found = structure_set_masks(dicom / "seg_rtstruct.dcm", grid, folder)
+    segments = segmentation_masks(dicom / "seg.dcm", folder / "segments")
+    for name, mask in masks.items():
+        assert dice(found[name], mask) >= 0.98, name
+        segment = sitk.Resample(segments[name][0], grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        assert dice(sitk.GetArrayFromImage(segment).T > 0, mask) >= 0.98, name

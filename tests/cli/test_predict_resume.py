@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sfg_med.errors import SfgMedError
 from sfg_med.model_file import save_model
 from sfg_med.networks import build_network
-from tests.cli.prediction import SPEC, _command, _leftovers, _manifest, _predict, _rows, _save, _volumes
+from sfg_med.spec import LabelTask
+from tests.cli.prediction import AFFINE, SPEC, _command, _leftovers, _manifest, _predict, _rows, _save, _volumes
+from tests.data.dicom.series_files import write_series
 
 
 def test_folder_resume_and_overwrite(tmp_path, model, mr) -> None:
@@ -68,6 +73,68 @@ def test_another_model_is_not_mixed_in(tmp_path, model, mr) -> None:
         _predict(path, out, other)
     assert _predict(path, out, other, "--overwrite")[0] == 0
     assert _manifest(out)["cases"][0]["model_sha256"] == _manifest(out)["model"]["sha256"]
+
+
+def _limits(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_flags_of_finished_cases_are_those_of_the_limits_in_the_manifest(tmp_path, model, mr) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in "ab":
+        _save(source / f"{name}.nii.gz", mr)
+    none = _limits(tmp_path / "none.yaml", "volume_ml: {}")
+    assert [_predict(source, out, model, "--limits", none, "--num-parts", 2, "--part-id", i)[0] for i in (0, 1)] == [
+        0,
+        0,
+    ]
+    before = {row["case"]: row["flags"] for row in _manifest(out)["cases"]}
+    assert "volume:" not in str(before)
+    organ = next(k for k, v in _manifest(out)["cases"][0]["measures"].items() if k.startswith("volume_ml_") and v)
+    organ = organ.removeprefix("volume_ml_")
+    entry = "{range: [9999, null], source: a test}"
+    tight = _limits(tmp_path / "tight.yaml", f"volume_ml: {{{organ}: {entry}}}\ninput: {{negative_percent: {entry}}}")
+    code, text, _ = _predict(source / "a.nii.gz", out, model, "--limits", tight, "--json")  # one of the two cases
+    assert (code, json.loads(text)["skipped"]) == (0, 1)
+    a, b = _manifest(out)["cases"]
+    assert a["flags"] == [
+        *before["a"],
+        f"volume:{organ}",
+        "unlike_training:negative_percent",
+    ]  # the last: measured anew
+    assert b["flags"] == [*before["b"], f"volume:{organ}"]
+    assert _rows(out)["b"]["flags"].split(";") == b["flags"]
+    assert _predict(source, out, model, "--limits", none)[0] == 0
+    assert {row["case"]: row["flags"] for row in _manifest(out)["cases"]} == before
+
+
+def test_overwriting_leaves_nothing_of_the_former_run(tmp_path, mr) -> None:
+    stochastic = replace(SPEC, network={**SPEC.network, "group_init": "uniform"})
+    path, other = tmp_path / "model.safetensors", tmp_path / "other.safetensors"
+    save_model(path, build_network(stochastic, where="test").eval(), stochastic, provenance={})
+    few = replace(SPEC, tasks=(LabelTask(name="zones"),))
+    save_model(other, build_network(few, where="test").eval(), few, provenance={})
+    out = tmp_path / "out"
+    source = write_series(tmp_path / "in" / "x", mr.astype(np.uint16), AFFINE)
+    options = ["--samples", 2, "--entropy-parts", "--dicom"]
+    assert _predict(source, out, path, *options)[0] == 0
+    assert len(_volumes(out)) == 6
+    assert (out / "x_dicom" / "ct" / "0001.dcm").is_file()
+    kept = [out / "x_ct_std_of_mine.nii.gz", out / "y_seg_entropy.nii.gz", out / "x_seg_dicom" / "1.dcm"]
+    for file in kept:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("of somebody else")
+    assert _predict(source, out, path, "--overwrite")[0] == 0
+    names = ["x_ct.nii.gz", "x_seg.nii.gz"]
+    assert _volumes(out) == sorted([*names, *(file.name for file in kept[:2])])
+    assert not (out / "x_dicom").exists()
+    assert all(file.is_file() for file in kept)
+    (out / "x_dicom").mkdir()
+    shutil.copy(next(source.iterdir()), out / "x_dicom" / "1.dcm")  # a series of the user's with our folder's name
+    assert _predict(source, out, other, "--overwrite")[0] == 0  # another model: its tasks are others
+    assert [name for name in _volumes(out) if out / name not in kept] == ["x_zones.nii.gz"]
+    assert (out / "x_dicom" / "1.dcm").is_file()
 
 
 def test_parts_share_the_cases_and_the_last_one_merges(tmp_path, model, mr) -> None:

@@ -60,6 +60,24 @@ def test_differences_by_hand(save_nifti, tmp_path: Path) -> None:
     assert json.loads(json.dumps(alone.to_dict()))["mae"] is None
 
 
+def test_an_organ_that_only_one_of_them_finds_counts_in_full(save_nifti, tmp_path: Path) -> None:
+    affine, shape, spec = np.diag([2.0, 2.0, 2.0, 1]), (6, 5, 4), ModelSpec()
+    ct, seg = np.zeros(shape), np.zeros(shape, np.int16)
+    seg[0] = 1
+    more = seg.copy()
+    more[5, 4, 3] = 3
+    save_nifti(tmp_path / "a" / "mr.nii.gz", np.arange(120.0).reshape(shape), affine)
+    less, added = Fixed(spec, ct, seg), Fixed(spec, ct, more)
+    for truth, sign in ((None, 1), (seg, -1)):
+        if truth is not None:
+            save_nifti(tmp_path / "a" / "seg.nii.gz", truth, affine)
+        cases = find_cases(Dataset(tmp_path), spec)
+        # of the five organs three are nowhere, and left out
+        assert compare_predictions(less, added, cases).dice == pytest.approx(1 / 2)  # type: ignore[arg-type]
+        assert compare_predictions(added, less, cases).dice == pytest.approx(sign / 2)  # type: ignore[arg-type]
+        assert compare_predictions(less, less, cases).dice == 0  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("hu", "dice", "accepted"),
     [(0.9, 0.0009, True), (1.1, 0.0, False), (0.1, 0.002, False), (math.nan, 0.0, True), (0.5, -0.5, True)],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sfg_med.errors import SfgMedError
-from sfg_med.inference.plausible import limit_flags, limits_to_dict, parse_limits, read_limits
+from sfg_med.inference.plausible import is_measured, judged, limit_flags, limits_to_dict, parse_limits, read_limits
 from sfg_med.spec import PELVIS_LABELS
 
 
@@ -30,6 +30,26 @@ def test_flags_of_what_lies_outside() -> None:
         "volume_ml_kidney": 1e6,
     }
     assert limit_flags(measures, limits) == ["volume:bladder", "mean_hu:rectum", "entropy:rectum"]
+
+
+def test_other_limits_change_the_flags_that_limits_made() -> None:
+    measures = {
+        "volume_ml_bladder": 19.9,
+        "mean_hu_bladder": 60.0,
+        "adc_mean_1e6_bladder": 3.0,
+        "volume_ml_rectum": 0.0,
+    }
+    former = ["no_orientation", "empty:rectum", "range:ct", "adc_mean_1e6:bladder", "volume:bladder", "position:a-b"]
+    narrow = parse_limits({"mean_hu": {"bladder": {"range": [0, 10], "source": "x"}}})
+    kept = former[:3]
+    assert judged(measures, former, narrow) == [*kept, "mean_hu:bladder"]
+    assert judged(measures, former, {}) == kept
+    assert is_measured(measures, narrow)
+    entry = {"range": [0, 10], "source": "x"}
+    assert is_measured(measures, parse_limits({"superior_mm": {"bladder-rectum": entry}}))  # one was not found
+    measures["volume_ml_rectum"] = 1.0
+    assert not is_measured(measures, parse_limits({"superior_mm": {"bladder-rectum": entry}}))
+    assert not is_measured(measures, parse_limits({"input": {"negative_percent": entry}}))
 
 
 @pytest.mark.parametrize(

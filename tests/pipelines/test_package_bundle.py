@@ -129,6 +129,64 @@ def test_weights_that_do_not_fit_the_configs_are_not_packed(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def volume(tiny_dataset: Path) -> Path:
+    """A simulated MR."""
+    return sorted(tiny_dataset.glob("*/mr.nii.gz"))[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_programs_and_the_wheel_are_packed_and_what_was_measured_is_said(
+    tiny_run: Path, volume: Path, tmp_path: Path
+) -> None:
+    import onnxruntime
+    import torch
+
+    wheel = tmp_path / "sfg_med-9.9-py3-none-any.whl"
+    wheel.write_bytes(b"a wheel")
+    words = {"forms": "onnx,pt2", "volume": [volume], "wheel": wheel}
+    bundle = unpacked(packed(tmp_path, tiny_run, **words), tmp_path)
+    assert (bundle / wheel.name).read_bytes() == b"a wheel"
+    card = (bundle / "docs" / "README.md").read_text()
+    assert f"pip install {wheel.name}" in card
+    model = load_model(tiny_run / "models" / "model.safetensors")
+    window = torch.randn(1, 1, *model.spec.patch_size)
+    with torch.no_grad():
+        expected = model.network.compact()(window)
+        found = torch.export.load(bundle / "models" / "model.pt2").module()(window)
+    session = onnxruntime.InferenceSession(bundle / "models" / "model.onnx")
+    (other,) = session.run(None, {session.get_inputs()[0].name: window.numpy()})
+    for name, output in (("pt2", found), ("onnx", torch.from_numpy(other))):
+        torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-4)
+        (line,) = [line for line in card.splitlines() if f"model.{name}" in line]
+        assert "relative difference to the original" in line
+        assert "images differ by 0.0" in line
+        assert "over 1 cases" in line
+    sums = (bundle / "SHA256SUMS").read_text()
+    assert all(name in sums for name in ("models/model.pt2", "models/model.onnx", wheel.name))
+
+
+def test_programs_that_cannot_be_checked_or_answer_otherwise_are_not_packed(
+    tiny_run: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sfg_med.inference import export
+
+    with pytest.raises(SfgMedError, match="--forms: expected a volume"):
+        packed(tmp_path, tiny_run, forms="pt2")
+    with pytest.raises(SfgMedError, match="--forms: expected torchscript, pt2, onnx, found 'zip'"):
+        packed(tmp_path, tiny_run, forms="zip", volume=[volume])
+
+    def off_by_little(made: export.Making) -> export.Program:
+        made.path.write_bytes(b"x")
+        return lambda windows: made.network(windows) + 0.002 * (windows.sum() != made.example.sum())  # 2 HU
+
+    monkeypatch.setitem(export.FORMATS, "pt2", off_by_little)
+    with pytest.raises(SfgMedError, match="predictions within 1 HU"):
+        packed(tmp_path, tiny_run, forms="pt2", volume=[volume])
+    assert not list(tmp_path.iterdir())
+
+
 def monai(bundle: Path, *words: str) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *words]
     done = subprocess.run(command, cwd=bundle, check=False, capture_output=True, text=True, timeout=500)

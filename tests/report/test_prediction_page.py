@@ -3,6 +3,7 @@
 
 import csv
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +15,7 @@ from sfg_med.errors import SfgMedError
 from sfg_med.report.flags import flag_words
 from sfg_med.report.organ_charts import HEIGHT, WIDTH
 from sfg_med.report.prediction_page import read_metrics, write_qc_page
+from sfg_med.report.viewer import write_viewer
 
 
 def _page(root, self_contained, **options):
@@ -101,6 +103,9 @@ def test_uncertainty_maps(predicted, self_contained):
         array = np.random.default_rng(0).random((24, 20, 18)).astype(np.float32)
         path = predicted / "out" / "case1" / f"mr_{key}.nii.gz"
         nib.save(nib.Nifti1Image(array, np.diag([-2.0, -2.0, 4.0, 1.0])), path)
+    assert "Uncertainty of" not in _page(predicted, self_contained).words  # of another run: the manifest has none
+    maps = {key: f"case1/mr_{key}.nii.gz" for key in ("ct_std", "seg_entropy")}
+    _change(predicted, lambda manifest: manifest["cases"][0]["files"].update(maps))
     page = _page(predicted, self_contained)
     assert "Uncertainty of ct" in page.words
     assert "Uncertainty of organs" in page.words
@@ -165,6 +170,20 @@ def test_limits_and_where_they_come_from(predicted, self_contained):
     words = _page(predicted, self_contained).words
     assert "volume_ml bladder 40.0 – our ward" in words
     assert "volume 31.0 ml, expected 40 to – (our ward)" in words
+
+
+def test_a_label_set_brings_its_colours_to_the_page_and_the_viewer(predicted, self_contained):
+    own = {"bladder": {"colour": [1, 2, 3]}}
+    _change(predicted, lambda m: m["model"]["spec"]["tasks"][1].update(structures=own))
+    page = _page(predicted, self_contained)
+    swatches = [style for style in page.values("style") if style.startswith("background:#")]
+    assert swatches[:3] == ["background:#ffb000", "background:#010203", "background:#ff6f91"]
+    assert {"#ffb000", "#010203"} <= set(page.values("stroke"))
+    assert "#4fc3ff" not in page.values("stroke")
+    viewer = write_viewer(predicted / "out", "case1").read_text()
+    layers = json.loads(re.search(r'id="layers">(.*?)</script>', viewer)[1])
+    table = next(layer["labels"] for layer in layers if layer["labels"])
+    assert [table[c][table["labels"].index("bladder")] for c in "RGB"] == [1, 2, 3]
 
 
 def test_mistakes_are_one_error(predicted, tmp_path):

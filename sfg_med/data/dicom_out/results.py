@@ -117,6 +117,11 @@ def remove_results(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def has_results(folder: Path) -> bool:
+    """Whether there is anything of earlier results in a folder."""
+    return any(map(_is_ours, folder.rglob("*.dcm")))
+
+
 def is_deidentified(folder: Path) -> bool:
     """Whether earlier results are without identity."""
     first = next(iter(sorted(folder.rglob("*.dcm"))), None)

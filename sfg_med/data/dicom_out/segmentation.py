@@ -77,8 +77,9 @@ def write_segmentation(
     dimensions = make_uid(uid, "dimensions")
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
-    for item in dataset.get("ContributingEquipmentSequence", []):
-        del item.ContributionDateTime
+    # the last is highdicom; before it, of a synthetic CT, what is no acquisition equipment
+    dataset.ContributingEquipmentSequence = dataset.ContributingEquipmentSequence[-1:]
+    del dataset.ContributingEquipmentSequence[0].ContributionDateTime
     for name in ("InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime"):
         if name in dataset:
             delattr(dataset, name)

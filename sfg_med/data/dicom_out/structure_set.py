@@ -114,5 +114,7 @@ def _observation(structure: Structure) -> Dataset:
     item.ObservationNumber = item.ReferencedROINumber = structure.number
     item.RTROIInterpretedType, item.ROIInterpreter = structure.type, ""
     identification = code_item(structure.code)
+    if structure.side:  # PS3.3, C.8.8.8: the same modifier as a segment has
+        identification.SegmentedPropertyTypeModifierCodeSequence = Sequence([code_item(structure.side)])
     item.RTROIIdentificationCodeSequence = Sequence([identification])
     return item

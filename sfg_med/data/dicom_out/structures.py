@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the labels of a model are called in DICOM. The names, codes and colours are data (``structures.json``)."""
+"""What the labels of a model are called in DICOM, and their colours everywhere: data (``structures.json``)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ class Structure:
     colour: tuple[int, int, int]
     type: str
 
+    @property
+    def hex_colour(self) -> str:
+        """The colour as ``#rrggbb``."""
+        return "#{:02x}{:02x}{:02x}".format(*self.colour)
+
 
 def structures_of(task: LabelTask) -> tuple[Structure, ...]:
     """The labels of a task: by its own ``structures``, else by name from the table, else as some anatomical structure.
@@ -47,12 +53,19 @@ def structures_of(task: LabelTask) -> tuple[Structure, ...]:
         SfgMedError: for an entry in the label set that is not what it should be.
     """
     table = _table()
+    known = {n: {**table["structures"].get(n, table["other"]), **task.structures.get(n, {})} for n in task.labels}
+    taken = [entry["colour"] for entry in known.values() if "colour" in entry]
+    spare = cycle([colour for colour in table["colours"] if colour not in taken] or table["colours"])
     found = []
     for number, (name, value) in enumerate(task.labels.items(), 1):
-        entry = {**table["structures"].get(name, table["other"]), **task.structures.get(name, {})}
-        colour = entry.get("colour", table["colours"][(number - 1) % len(table["colours"])])
-        found.append(_structure(number, value, name, {**entry, "colour": colour}, table["sides"]))
+        entry = {**known[name], "colour": known[name].get("colour") or next(spare)}
+        found.append(_structure(number, value, name, entry, table["sides"]))
     return tuple(found)
+
+
+def label_colours(task: LabelTask) -> dict[int, str]:
+    """Value in the label map to ``#rrggbb``."""
+    return {structure.value: structure.hex_colour for structure in structures_of(task)}
 
 
 def _structure(number: int, value: int, name: str, entry: Mapping[str, Any], sides: Mapping[str, Any]) -> Structure:

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    generate_uid,
+)
 
 Change = Callable[[Dataset, int], None]
 
@@ -88,6 +94,32 @@ def write_series(
             change(ds, index)
         save(ds, folder / name.format(order[index]))
     return folder
+
+
+def write_frames(folder: Path, array: np.ndarray, affine: np.ndarray, order: Sequence[int]) -> Path:
+    """Write one Enhanced MR: frame ``i`` is slice ``order[i]``, which has its number as intercept."""
+    slices: list[Dataset] = []
+    write_series(folder / "single", array, affine, change=lambda ds, index: slices.append(ds))
+    ds, shared = slices[0], Dataset()
+    orientation, measures = Dataset(), Dataset()
+    orientation.ImageOrientationPatient, measures.PixelSpacing = ds.ImageOrientationPatient, ds.PixelSpacing
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    frames, pixels = [], b""
+    for number in order:
+        frame, position, scale = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = slices[number].ImagePositionPatient
+        scale.RescaleSlope, scale.RescaleIntercept = 1, number
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [scale]
+        frames.append(frame)
+        pixels += slices[number].PixelData
+    ds.PerFrameFunctionalGroupsSequence = frames
+    ds.NumberOfFrames, ds.PixelData, ds.SOPClassUID = len(order), pixels, EnhancedMRImageStorage
+    for name in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+        delattr(ds, name)
+    (folder / "multi").mkdir()
+    save(ds, folder / "multi" / "frames.dcm")
+    return folder / "multi"
 
 
 def save(ds: Dataset, path: Path) -> None:

@@ -11,14 +11,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset, dcmread
-from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedMRImageStorage
+from pydicom import Dataset
 
 from sfg_med.data.dicom import find_series, read_series
 from sfg_med.data.volumes import read_volume, write_volume
 from sfg_med.errors import SfgMedError
-from tests.data.dicom.series_files import oblique_affine, save, write_series
+from tests.data.dicom.series_files import oblique_affine, write_frames, write_series
 
 ARRAY = np.random.default_rng(1).integers(0, 900, (9, 8, 6)).astype(np.uint16)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -136,36 +134,8 @@ def test_pixels_that_are_cut_off_are_one_clear_line(tmp_path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def _enhanced(folder: Path, order: list[int]) -> Path:
-    """All slices as frames of one file, in some order."""
-    write_series(folder / "single", ARRAY, oblique_affine())
-    singles = {int(ds.InstanceNumber): ds for ds in map(dcmread, (folder / "single").iterdir())}
-    heights = sorted(singles.values(), key=lambda ds: float(ds.ImagePositionPatient[2]))
-    ds, shared = heights[0], Dataset()
-    orientation, measures = Dataset(), Dataset()
-    orientation.ImageOrientationPatient, measures.PixelSpacing = ds.ImageOrientationPatient, ds.PixelSpacing
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Sequence([orientation]), Sequence([measures])
-    ds.SharedFunctionalGroupsSequence = Sequence([shared])
-    frames, pixels = [], b""
-    for number in order:
-        frame, position, scale = Dataset(), Dataset(), Dataset()
-        position.ImagePositionPatient = heights[number].ImagePositionPatient
-        scale.RescaleSlope, scale.RescaleIntercept = 1, number
-        frame.PlanePositionSequence = Sequence([position])
-        frame.PixelValueTransformationSequence = Sequence([scale])
-        frames.append(frame)
-        pixels += heights[number].PixelData
-    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    ds.NumberOfFrames, ds.PixelData, ds.SOPClassUID = len(order), pixels, EnhancedMRImageStorage
-    for name in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
-        delattr(ds, name)
-    (folder / "multi").mkdir()
-    save(ds, folder / "multi" / "frames.dcm")
-    return folder / "multi"
-
-
 def test_frames_of_one_file_in_any_order(tmp_path) -> None:
-    volume = _read(_enhanced(tmp_path, [3, 0, 5, 1, 4, 2]))
+    volume = _read(write_frames(tmp_path, ARRAY, oblique_affine(), [3, 0, 5, 1, 4, 2]))
     np.testing.assert_array_equal(volume.array, ARRAY + np.arange(6))
     np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-8)
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from sfg_med.data.dicom import Series, find_series
 from sfg_med.data.dicom_out.identity import Identity
 from sfg_med.data.dicom_out.results import write_results
 from sfg_med.spec import ModelSpec
-from tests.data.dicom.series_files import oblique_affine, write_series
+from tests.data.dicom.series_files import oblique_affine, write_frames, write_series
 
 SHAPE = (60, 52, 12)
 MODEL = "ab" * 32
@@ -47,16 +49,25 @@ def awkward_labels() -> np.ndarray:
     return labels
 
 
-def write_case(folder: Path, *, flip: bool = False, identity: Identity | None = None, **more: object) -> Written:
-    """Write a series and, beside it, results of it."""
+def write_case(
+    folder: Path,
+    *,
+    flip: bool = False,
+    identity: Identity | None = None,
+    spec: ModelSpec | None = None,
+    frames: Sequence[int] = (),
+    **more: object,
+) -> Written:
+    """Write a series (of one file, where an order of its frames is given) and, beside it, results of it."""
     random = np.random.default_rng(0)
     affine = oblique_affine((1.1, 1.3, 3.0), flip=flip)
     array = random.integers(0, 900, SHAPE).astype(np.uint16)
-    (series,) = find_series(write_series(folder / "in", array, affine, **more))
+    write = partial(write_frames, order=frames) if frames else partial(write_series, **more)
+    (series,) = find_series(write(folder / "in", array, affine))
     hu = random.integers(-1024, 2500, SHAPE).astype(np.int16)
     labels = awkward_labels()
     arrays = {"ct": hu, "seg": labels}
-    write_results(folder / "out", series, ModelSpec(), arrays, identity or Identity(), MODEL)
+    write_results(folder / "out", series, spec or ModelSpec(), arrays, identity or Identity(), MODEL)
     return Written(series, affine, hu, labels, folder / "out")
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,54 @@ from sfg_med.spec import ImageTask, ModelSpec
 from tests.data.dicom_out.conftest import MODEL, write_case
 
 FILES = ("ct/0001.dcm", "ct/0012.dcm", "seg_rtstruct.dcm", "seg.dcm")
+# What is written although the standard does not require it (type 3, or of an optional module).
+_ANY = {"SeriesDescription"}
+_WRITER = {"ManufacturerModelName", "SoftwareVersions"}
+_CODE = "RTROIObservationsSequence/RTROIIdentificationCodeSequence"
+_MAKER = "ContributingEquipmentSequence"  # highdicom's name and version
+ON_PURPOSE = {
+    "CT": {
+        *(_ANY | _WRITER),
+        "DerivationDescription",
+        "SourceImageSequence",
+        "SourceImageSequence/PurposeOfReferenceCodeSequence",
+        "BurnedInAnnotation",
+        "LossyImageCompression",
+        "WindowCenter",
+        "WindowWidth",
+    },
+    "RTSTRUCT": {
+        *(_ANY | _WRITER),
+        "InstanceNumber",
+        "FrameOfReferenceUID",
+        "PositionReferenceIndicator",
+        "StructureSetDescription",
+        "ReferencedFrameOfReferenceSequence",
+        "ReferencedFrameOfReferenceSequence/RTReferencedStudySequence",
+        "StructureSetROISequence",
+        "ROIContourSequence",
+        "ROIContourSequence/ROIDisplayColor",
+        "ROIContourSequence/ContourSequence",
+        "ROIContourSequence/ContourSequence/ContourImageSequence",
+        "RTROIObservationsSequence",
+        _CODE,
+        f"{_CODE}/SegmentedPropertyTypeModifierCodeSequence",
+        "ApprovalStatus",
+    },
+    "SEG": {
+        *_ANY,
+        "SourceImageSequence",
+        _MAKER,
+        *(f"{_MAKER}/{name}" for name in (*_WRITER, "ContributionDescription")),
+        "DimensionIndexSequence/DimensionDescriptionLabel",
+        "SegmentSequence/SegmentationAlgorithmIdentificationSequence",
+        "SegmentSequence/RecommendedDisplayCIELabValue",
+        "SegmentSequence/SegmentedPropertyTypeCodeSequence/SegmentedPropertyTypeModifierCodeSequence",
+        "SegmentsOverlap",
+        "PresentationLUTShape",
+        "PerFrameFunctionalGroupsSequence/DerivationImageSequence/SourceImageSequence/SpatialLocationsPreserved",
+    },
+}
 
 
 def _items(ds: Dataset, path: list[str]) -> list[Dataset]:
@@ -49,10 +98,23 @@ def _breaches(ds: Dataset) -> list[str]:
 
 
 def _strangers(ds: Dataset) -> list[str]:
-    """Attributes that are in no module of this kind of object."""
-    modules = get_iod_module_map()[get_sop_class_iod_map()[ds.SOPClassUID]]
-    known = {a["keyword"] for m in modules for a in get_module_attribute_map()[m["key"]] if not a["path"]}
-    return [e.keyword for e in ds if e.keyword not in known]
+    """Attributes, at any depth, that the standard does not require and that are not listed above.
+
+    Of optional modules only the list counts; in a sequence that may be there what it requires may be, too.
+    """
+    required = set()
+    for module in get_iod_module_map()[get_sop_class_iod_map()[ds.SOPClassUID]]:
+        for attribute in get_module_attribute_map()[module["key"]]:
+            if attribute["type"] in ("1", "1C", "2", "2C") and (module["usage"] != "U" or attribute["path"]):
+                required.add("/".join([*attribute["path"], attribute["keyword"]]))
+    return [path for path in dict.fromkeys(_paths(ds)) if path not in required | ON_PURPOSE[ds.Modality]]
+
+
+def _paths(ds: Dataset, above: tuple[str, ...] = ()) -> Iterator[str]:
+    for element in ds:
+        yield "/".join([*above, element.keyword])
+        for item in element.value if element.VR == "SQ" else ():
+            yield from _paths(item, (*above, element.keyword))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -68,7 +130,9 @@ def test_the_check_of_attributes_can_fail(written) -> None:
     ds.SOPInstanceUID = ""
     ds.EchoTime = 3
     assert len(_breaches(ds)) == 2
-    assert _strangers(ds) == ["EchoTime"]
+    ds.StructureSetROISequence[0].ROIDescription = "x"
+    ds.BodyPartExamined = "PELVIS"  # of a module of the object, but nobody's wish
+    assert _strangers(ds) == ["BodyPartExamined", "EchoTime", "StructureSetROISequence/ROIDescription"]
 
 
 def test_every_value_is_of_its_type_and_every_uid_valid(written) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 import highdicom
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.sr._concepts_dict import concepts
+from skimage.color import lab2rgb
 
 import sfg_med.data.dicom_out.structures as structures
 from sfg_med.data.dicom_out.structures import structures_of
 from sfg_med.errors import SfgMedError
-from sfg_med.spec import LabelTask
+from sfg_med.spec import ImageTask, LabelTask, ModelSpec
+from tests.data.dicom_out.conftest import write_case
 
 
 def test_segments_are_the_organs_on_the_slices_of_the_mr(written) -> None:
@@ -50,6 +53,24 @@ def test_codes_of_the_table_are_those_of_the_standard() -> None:
         assert meaning.lower() in names, (value, meaning, known.get(value))
 
 
+def test_the_files_have_the_codes_and_colours_that_a_label_set_brings(tmp_path) -> None:
+    own = {"code": ["108369006", "SCT", "Neoplasm"], "side": "right", "colour": [10, 200, 30], "type": "GTV"}
+    spec = ModelSpec(tasks=(ImageTask(), LabelTask(labels={"bladder": 2, "lesion": 1}, structures={"lesion": own})))
+    folder = write_case(tmp_path, spec=spec).folder
+    structures = dcmread(folder / "seg_rtstruct.dcm")
+    assert [list(item.ROIDisplayColor) for item in structures.ROIContourSequence] == [[79, 195, 255], [10, 200, 30]]
+    observation = structures.RTROIObservationsSequence[1]
+    assert observation.RTROIInterpretedType == "GTV"
+    segment = dcmread(folder / "seg.dcm").SegmentSequence[1]
+    assert segment.SegmentLabel == structures.StructureSetROISequence[1].ROIName == "lesion"
+    for (code,) in (observation.RTROIIdentificationCodeSequence, segment.SegmentedPropertyTypeCodeSequence):
+        assert (code.CodeValue, code.CodeMeaning) == ("108369006", "Neoplasm")
+        assert code.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Right"
+    light, a, b = np.array(segment.RecommendedDisplayCIELabValue) / 65535  # PS3.3, C.10.7.1.1
+    rgb = lab2rgb([100 * light, 255 * a - 128, 255 * b - 128])
+    np.testing.assert_allclose(255 * rgb, [10, 200, 30], atol=1)
+
+
 def test_a_label_set_brings_its_own_codes_and_colours() -> None:
     own = {"lesion": {"code": ["108369006", "SCT", "Neoplasm"], "colour": [1, 2, 3], "type": "GTV"}}
     task = LabelTask(labels={"lesion": 3, "rectum": 1, "thing": 9}, structures=own)
@@ -62,6 +83,7 @@ def test_a_label_set_brings_its_own_codes_and_colours() -> None:
         3,
     )
     assert rectum.code[2] == "Rectum"
+    assert thing.colour not in (lesion.colour, rectum.colour)
     assert thing.code[2] == "Anatomical Structure"
     for wrong in ({"code": ["1"]}, {"colour": "red"}, {"side": "up"}, {"color": [1, 2, 3]}):
         with pytest.raises(SfgMedError, match="structures of label rectum"):

@@ -63,6 +63,18 @@ def test_contours_refer_to_the_synthetic_ct(written) -> None:
     assert ds.ROIContourSequence[0].ROIDisplayColor == [255, 176, 0]
 
 
+def test_left_and_right_are_modifiers_of_the_code(written) -> None:
+    ds = dcmread(written.folder / "seg_rtstruct.dcm")
+    codes = [item.RTROIIdentificationCodeSequence[0] for item in ds.RTROIObservationsSequence]
+    assert codes[3].CodeValue == codes[4].CodeValue
+    sides = [code.get("SegmentedPropertyTypeModifierCodeSequence") for code in codes]
+    assert sides[:3] == [None] * 3
+    assert [(side[0].CodeValue, side[0].CodeMeaning) for side in sides[3:]] == [
+        ("7771000", "Left"),
+        ("24028007", "Right"),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_keyholes_of_any_mask(seed) -> None:
     random = np.random.default_rng(seed)
