@@ -9,6 +9,8 @@ from pathlib import Path
 class SfgMedError(Exception):
     """A mistake in the input, model or configuration.
 
+    Characters of file names that a terminal cannot show, or takes for commands, are written as escapes.
+
     Args:
         where: the file, folder or option concerned.
         expected: what should have been there.
@@ -25,4 +27,5 @@ class SfgMedError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: expected {self.expected}, found {self.found}; {self.remedy}"
-        return " ".join(line.split())
+        words = " ".join(line.split())
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
