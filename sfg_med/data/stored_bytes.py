@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -145,5 +146,5 @@ def read_voxels(file: io.BufferedReader, stream: io.BufferedReader, size: int) -
 
 def unreadable(path: Path, role: str, error: Exception) -> SfgMedError:
     """The line about a damaged file."""
-    detail = " ".join(str(error).split())[:120] or type(error).__name__
+    detail = " ".join(re.sub(r"^Error -?\d+ ", "", str(error)).split())[:120] or type(error).__name__
     return SfgMedError(path, f"a readable {role} image", f"a damaged one ({detail})", "copy or export it again")
