@@ -9,6 +9,8 @@ from pathlib import Path
 class SfgMedError(Exception):
     """A mistake in the input, model or configuration.
 
+    Characters of file names that a terminal cannot show, or takes for commands, are written as escapes.
+
     Args:
         where: the file, folder or option concerned.
         expected: what should have been there.

@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read MetaImage and NRRD with SimpleITK, and turn ITK's LPS world into NIfTI's RAS."""
+"""Read MetaImage and NRRD, and turn ITK's LPS world into NIfTI's RAS.
+
+Not with ITK, which goes on after a failed decompression, and opens whatever file a header names.
+"""
 
 from __future__ import annotations
 
-import re
+import math
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
-from sfg_med.data.checks import check_affine, check_shape, check_zooms
+from sfg_med.data.checks import check_affine, check_shape
+from sfg_med.data.metaimage import parse_metaimage
+from sfg_med.data.nifti import Read
+from sfg_med.data.nrrd import parse_nrrd
+from sfg_med.data.stored_bytes import check_regular, inflated, open_regular, read_voxels
+from sfg_med.data.text_header import MAX_HEADER_BYTES, TextHeader
 from sfg_med.errors import SfgMedError
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
-_SCANNER = 1
+_SCANNER, _ALIGNED = 1, 2
 
 
-def read_itk(
-    path: Path, role: str
-) -> tuple[NDArray[np.generic], NDArray[np.float64], nib.Nifti1Header, tuple[int, ...]]:
-    """Read voxels, affine in RAS millimetres, a NIfTI header of the geometry, and shape as stored.
+def read_itk(path: Path, role: str) -> Read:
+    """Read voxels, affine in RAS millimetres, a NIfTI header of the geometry, shape as stored, and if it is placed.
 
     Args:
         path: a ``.mha``, ``.mhd``, ``.nrrd`` or ``.nhdr`` file.
@@ -29,49 +34,40 @@ def read_itk(
     Raises:
         SfgMedError: for anything that is not one well-formed volume.
     """
-    import SimpleITK as sitk  # noqa: N813
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        _check_voxels(path, reader.GetNumberOfComponents(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-        check_shape(path, tuple(reader.GetSize()), role)
-        check_zooms(path, np.asarray(reader.GetSpacing()[:3]))
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise SfgMedError(
-            path, f"a readable {role} image", f"a damaged one ({_reason(error)})", "export it again"
-        ) from error
-    shape = tuple(int(n) for n in image.GetSize())
-    affine = _ras_affine(image)
-    check_affine(path, affine, check_shape(path, shape, role))
-    header = nib.Nifti1Header()
-    header.set_data_shape(shape)
-    header.set_xyzt_units("mm")
-    header.set_sform(affine, _SCANNER)
-    header.set_qform(affine, _SCANNER)
-    array = sitk.GetArrayFromImage(image).T  # a copy: a view dies with the image
-    return array, affine, header, shape
-
-
-def _ras_affine(image: object) -> NDArray[np.float64]:
-    dimensions = image.GetDimension()  # type: ignore[attr-defined]
-    cosines = np.reshape(image.GetDirection(), (dimensions, dimensions))[:3, :3]  # type: ignore[attr-defined]
+    parse = parse_metaimage if path.name.lower().endswith((".mha", ".mhd")) else parse_nrrd
+    with open_regular(path, role) as file:
+        header = parse(path, file.read(MAX_HEADER_BYTES), role)
     affine = np.eye(4)
-    affine[:3, :3] = cosines * np.asarray(image.GetSpacing()[:3])  # type: ignore[attr-defined]
-    affine[:3, 3] = image.GetOrigin()[:3]  # type: ignore[attr-defined]
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    affine[:3, :3], affine[:3, 3] = header.steps, header.origin
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    check_affine(path, affine, check_shape(path, header.shape, role))
+    array = np.frombuffer(_voxels(path, header, role), header.dtype).reshape(header.shape, order="F")
+    return Read(array, affine, _nifti_header(header, affine), header.shape, header.placed)
 
 
-def _check_voxels(path: Path, components: int, kind: str) -> None:
-    if components != 1 or "complex" in kind or "vector" in kind:
-        found = f"{components} of type {kind}"
-        raise SfgMedError(path, "one real number a voxel", found, "give one channel a file")
+def _voxels(path: Path, header: TextHeader, role: str) -> bytearray:
+    with open_regular(_data_path(path, header.data_file), role) as file:
+        file.seek(header.data_at)
+        stream = inflated(file) if header.compressed else file
+        return read_voxels(file, stream, math.prod(header.shape) * header.dtype.itemsize)
 
 
-def _reason(error: RuntimeError) -> str:
-    """What is worth telling of ITK's many-line message: the last line; MetaIO's "Reason" is a guess of its own."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("Reason: ")] or ["unknown reason"]
-    return re.sub(r"^.*ERROR: |\w+\(0x\w+\): |^\[nrrd\] ", "", lines[-1])[:150]
+def _data_path(path: Path, name: str) -> Path:
+    if not name:
+        return path
+    try:
+        check_regular(path.with_name(name), "")
+    except SfgMedError as error:
+        raise SfgMedError(path, f"its data file {name}", error.found, "copy both files") from error
+    return path.with_name(name)
+
+
+def _nifti_header(source: TextHeader, affine: np.ndarray) -> nib.Nifti1Header:
+    """A default place is none of the scanner; results that keep it still lie on the image in every viewer."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(source.shape)
+    header.set_xyzt_units("mm")
+    code = _SCANNER if source.placed else _ALIGNED
+    header.set_sform(affine, code)
+    header.set_qform(affine, code)
+    return header

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 import math
 import struct
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from sfg_med.data.checks import check_dtype, check_shape, check_zooms
+from sfg_med.data.stored_bytes import GZIP, inflated, open_regular, read_voxels
 from sfg_med.errors import SfgMedError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -26,13 +24,34 @@ _GEOMETRY = (
     *("qoffset_x", "qoffset_y", "qoffset_z"),
 )
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is read as millimetres, as everybody does
-_BROKEN = (OSError, EOFError, ValueError, OverflowError, zlib.error, nib.filebasedimages.ImageFileError)
+_FORM_CODES = range(6)
+# In NIfTI-2 with bytes that show if line ends were translated; old writers left them out.
+_MAGIC = {348: (b"n+1\0",), 540: (b"n+2\0\r\n\x1a\n", b"n+2\0\0\0\0\0")}
+# Extensions hold a DICOM header at most; they are skipped, unread.
+_MAX_OFFSET = 1 << 28
+_CHUNK = 1 << 20
 
-Read = tuple[NDArray[np.generic], NDArray[np.float64], nib.Nifti1Header, tuple[int, ...]]
+
+class Read(NamedTuple):
+    """What a reader has found in a file.
+
+    Args:
+        array: voxels as stored, or float32 where the file has a scale.
+        affine: (4, 4) voxel index to RAS millimetres.
+        header: the geometry and nothing else.
+        shape: as stored.
+        placed: the file says how the patient lies.
+    """
+
+    array: NDArray[np.generic]
+    affine: NDArray[np.float64]
+    header: nib.Nifti1Header
+    shape: tuple[int, ...]
+    placed: bool
 
 
 def read_nifti(path: Path, role: str) -> Read:
-    """Read voxels, affine in millimetres, header with nothing but the geometry, and shape as stored.
+    """Read a volume; extensions of the header, which may name the patient, are skipped.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file; whether it is compressed is seen from its content.
@@ -41,27 +60,19 @@ def read_nifti(path: Path, role: str) -> Read:
     Raises:
         SfgMedError: for anything that is not one well-formed volume.
     """
-    content = _content(path, role)
-    raw = _raw_header(path, content, role)
-    dimensions = int(raw["dim"][0])
-    shape = tuple(int(n) for n in raw["dim"][1 : 1 + dimensions])
-    check_shape(path, shape, role)
-    check_zooms(path, np.asarray(raw["pixdim"][1:4], np.float64))
-    dtype = _dtype(path, raw)
-    check_dtype(path, dtype)
-    try:
-        needed = int(raw["vox_offset"]) + math.prod(shape) * dtype.itemsize
-        if needed > len(content):
-            raise EOFError(f"{len(content)} of {needed} bytes")
-        image_class = nib.Nifti1Image if raw["sizeof_hdr"] == 348 else nib.Nifti2Image
-        with LoggingOutputSuppressor():  # what nibabel would repair and say has been checked above
-            image = image_class.from_bytes(content)
-        with np.errstate(over="ignore", invalid="ignore"):  # garbage is found by the checks of the affine
-            return _voxels(image), _affine(path, image), geometry_header(image.header, shape), shape
-    except (HeaderDataError, WrapStructError) as error:
-        raise SfgMedError(path, "a valid NIfTI header", str(error), "correct the header or export it again") from error
-    except _BROKEN as error:
-        raise _unreadable(path, role, error) from error
+    with open_regular(path, role) as file:
+        packed = file.read(2) == GZIP
+        file.seek(0)
+        stream = inflated(file) if packed else file
+        header = _raw_header(path, stream, role)
+        dtype, shape = _check_header(path, header, role)
+        _skip(stream, int(header["vox_offset"]) - header.template_dtype.itemsize)
+        content = read_voxels(file, stream, math.prod(shape) * dtype.itemsize)
+    with np.errstate(over="ignore", invalid="ignore"):  # garbage is found by the checks of the affine
+        affine, geometry = _affine(path, header), geometry_header(header, shape)
+    placed = bool(header["sform_code"] or header["qform_code"])
+    array = _scaled(np.frombuffer(content, dtype), header).reshape(shape, order="F")
+    return Read(array, affine, geometry, shape, placed)
 
 
 def geometry_header(source: nib.Nifti1Header, shape: tuple[int, ...]) -> nib.Nifti1Header:
@@ -75,57 +86,88 @@ def geometry_header(source: nib.Nifti1Header, shape: tuple[int, ...]) -> nib.Nif
     header.set_data_shape(shape)
     for name in _GEOMETRY:
         header[name] = source[name]
-    header["pixdim"][:4] = source["pixdim"][:4]
+    header["pixdim"][1:4] = source["pixdim"][1:4]
+    header["pixdim"][0] = -1 if source["pixdim"][0] == -1 else 1
     header["xyzt_units"] = int(source["xyzt_units"]) & 7
     return header
 
 
-def _content(path: Path, role: str) -> bytes:
-    """The whole file, uncompressed; reading to the end is what checks the checksum of a compressed one."""
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except _BROKEN as error:
-        raise _unreadable(path, role, error) from error
-
-
-def _raw_header(path: Path, content: bytes, role: str) -> nib.Nifti1Header:
-    sizes = {struct.unpack(order + "i", content[:4])[0]: order for order in "<>"} if len(content) >= 4 else {}
-    kind = next((k for size, k in ((348, nib.Nifti1Header), (540, nib.Nifti2Header)) if size in sizes), None)
-    if kind is None or len(content) < kind.template_dtype.itemsize:
+def _raw_header(path: Path, stream: io.BufferedReader, role: str) -> nib.Nifti1Header:
+    """The header as it is, in the byte order of its first field."""
+    content = stream.read(348)
+    sizes = {struct.unpack(order + "i", content[:4])[0]: order for order in "<>"} if len(content) == 348 else {}
+    size, kind = next(((s, k) for s, k in ((348, nib.Nifti1Header), (540, nib.Nifti2Header)) if s in sizes), (0, None))
+    if kind is not None:
+        content += stream.read(size - 348)
+    if kind is None or len(content) < size:
         raise SfgMedError(path, f"a {role} image in NIfTI format", "something else", "export it again")
-    header = kind(content[: kind.template_dtype.itemsize], check=False)
-    if not bytes(header["magic"]).startswith(b"n+"):
-        raise SfgMedError(path, "a single-file NIfTI", "an Analyze image or half of a pair", "convert it to .nii.gz")
-    if not 1 <= int(header["dim"][0]) <= 7 or np.any(header["dim"][1 : 1 + int(header["dim"][0])] < 0):
-        raise SfgMedError(path, "a valid NIfTI header", f"dimensions {header['dim'].tolist()}", "export it again")
-    return header
+    magic = content[344:] if size == 348 else content[4:12]
+    if magic not in _MAGIC[size]:
+        pair = magic[:2] == b"ni" or not any(magic)
+        found = "an Analyze image or half of a pair" if pair else f"a wrong magic number {magic!r}"
+        raise SfgMedError(path, "a single-file NIfTI", found, "convert it to .nii.gz")
+    return kind(content, endianness=sizes[size], check=False)
 
 
-def _dtype(path: Path, header: nib.Nifti1Header) -> np.dtype:
+def _check_header(path: Path, header: nib.Nifti1Header, role: str) -> tuple[np.dtype, tuple[int, ...]]:
+    """Voxel type and shape, after every field that is used has been checked."""
+    dimensions = int(header["dim"][0])
+    shape = tuple(int(n) for n in header["dim"][1 : 1 + dimensions])
+    if not 1 <= dimensions <= 7 or any(n < 0 for n in shape):
+        raise _invalid(path, f"dimensions {header['dim'].tolist()}")
+    check_shape(path, shape, role)
+    check_zooms(path, np.asarray(header["pixdim"][1:4], np.float64))
     try:
-        return header.get_data_dtype()
+        dtype = header.get_data_dtype()
     except KeyError as error:
         raise SfgMedError(path, "a known voxel type", f"type code {error}", "export it again") from error
+    check_dtype(path, dtype)
+    if int(header["bitpix"]) != 8 * dtype.itemsize:
+        raise _invalid(path, f"{header['bitpix']} bits a voxel (bitpix) of type {dtype.name}")
+    offset, first = float(header["vox_offset"]), header.template_dtype.itemsize + 4
+    if not (first <= offset <= _MAX_OFFSET and offset.is_integer()):
+        raise _invalid(path, f"voxels that start at byte {offset:g} (vox_offset)")
+    for name in ("sform_code", "qform_code"):
+        if int(header[name]) not in _FORM_CODES:
+            raise _invalid(path, f"{name} {header[name]}")
+    if not header["sform_code"] and header["qform_code"] and header["pixdim"][0] not in (-1, 0, 1):
+        raise _invalid(path, f"qfac (pixdim[0]) of {header['pixdim'][0]:g}")
+    if not (np.isfinite(header["scl_slope"]) and (header["scl_slope"] == 0 or np.isfinite(header["scl_inter"]))):
+        raise _invalid(path, f"a scale of {header['scl_slope']:g} and {header['scl_inter']:g}")
+    return dtype, shape
 
 
-def _affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
-    unit = int(image.header["xyzt_units"]) & 7
+def _skip(stream: io.BufferedReader, count: int) -> None:
+    while count > 0 and (skipped := len(stream.read(min(count, _CHUNK)))):
+        count -= skipped
+
+
+def _affine(path: Path, header: nib.Nifti1Header) -> NDArray[np.float64]:
+    unit = int(header["xyzt_units"]) & 7
     if unit not in _UNITS_MM:
         raise SfgMedError(path, "metres, millimetres or micrometres", f"unit code {unit}", "correct xyzt_units")
-    affine = np.array(image.header.get_best_affine(), np.float64)
+    usable = header.copy()
+    usable["pixdim"][0] = usable["pixdim"][0] or 1  # by the standard
+    try:
+        affine = np.array(usable.get_best_affine(), np.float64)
+    except (ValueError, HeaderDataError) as error:
+        raise _invalid(path, f"a damaged quaternion: {error}") from error
     affine[:3] *= _UNITS_MM[unit]
     return affine
 
 
-def _voxels(image: nib.Nifti1Image) -> NDArray[np.generic]:
-    """Voxels as stored; float32 where the file has a scale, without the float64 copy NumPy would make."""
-    proxy: Any = image.dataobj
-    if (proxy.slope, proxy.inter) == (1.0, 0.0):
-        return np.asarray(proxy.get_unscaled())
-    return image.get_fdata(dtype=np.float32, caching="unchanged")
+def _scaled(values: NDArray[np.generic], header: nib.Nifti1Header) -> NDArray[np.generic]:
+    """Voxels as stored; float32 where the file has a scale, without a float64 copy. A slope of zero is no scale."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or (slope, inter) == (1.0, 0.0):
+        return values
+    scaled = np.empty(values.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes Inf, which is refused
+        for start in range(0, len(values), _CHUNK):
+            part = values[start : start + _CHUNK].astype(np.float64)
+            scaled[start : start + _CHUNK] = part * slope + inter
+    return scaled
 
 
-def _unreadable(path: Path, role: str, error: Exception) -> SfgMedError:
-    detail = " ".join(str(error).split())[:120] or type(error).__name__
-    return SfgMedError(path, f"a readable {role} image", f"a damaged one ({detail})", "copy or export it again")
+def _invalid(path: Path, found: str) -> SfgMedError:
+    return SfgMedError(path, "a valid NIfTI header", found, "correct the header or export it again")

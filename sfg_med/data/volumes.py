@@ -16,6 +16,7 @@ from sfg_med.data.atomic import atomic_path
 from sfg_med.data.checks import check_affine, check_shape, check_values
 from sfg_med.data.itk_volumes import ITK_SUFFIXES, read_itk
 from sfg_med.data.nifti import NIFTI_SUFFIXES, geometry_header, read_nifti
+from sfg_med.data.stored_bytes import check_regular
 from sfg_med.errors import SfgMedError
 
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
@@ -67,9 +68,8 @@ def volume_stem(path: Path) -> str:
 
 
 def read_volume(path: str | Path, *, role: str = "MR", blank_ok: bool = False) -> Volume:
-    """Read NIfTI with nibabel, MetaImage and NRRD with SimpleITK, DICOM series with pydicom.
+    """Read NIfTI, MetaImage and NRRD from their bytes, strictly, and DICOM series with pydicom.
 
-    ITK needs orthonormal direction cosines, which NIfTI files often lack; so nibabel reads those.
     Where sform and qform are both given the sform counts.
 
     Args:
@@ -86,19 +86,19 @@ def read_volume(path: str | Path, *, role: str = "MR", blank_ok: bool = False) -
     """
     path = Path(path)
     suffix = volume_suffix(path)
-    if not path.exists():
-        raise SfgMedError(path, f"a {role} image", "no such file", "check the path")
-    if path.is_dir() or not suffix:
+    if suffix or not path.is_dir():
+        check_regular(path, role)
+    if not suffix:
         return _read_dicom(path, role)
     if path.stat().st_size == 0:
         raise SfgMedError(path, f"a {role} image", "an empty file", "copy or export it again")
     is_nifti = suffix in NIFTI_SUFFIXES
-    array, affine, header, shape = (read_nifti if is_nifti else read_itk)(path, role)
+    array, affine, header, shape, placed = (read_nifti if is_nifti else read_itk)(path, role)
     grid = check_shape(path, shape, role)
     check_affine(path, affine, grid)
     array = _plain(array.reshape(grid))
     check_values(path, array, role, blank_ok=blank_ok)
-    notes = _notes(header, grid)
+    notes = _notes(placed, grid)
     return Volume(array, affine, header, shape, path, "nifti" if is_nifti else "itk", notes)
 
 
@@ -164,9 +164,8 @@ def _plain(array: NDArray[np.generic]) -> NDArray[np.generic]:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _notes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    unplaced = int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0
-    return (*(["no_orientation"] if unplaced else []), *(["single_slice"] if 1 in shape else []))
+def _notes(placed: bool, shape: tuple[int, int, int]) -> tuple[str, ...]:
+    return (*([] if placed else ["no_orientation"]), *(["single_slice"] if 1 in shape else []))
 
 
 __all__ = [

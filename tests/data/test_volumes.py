@@ -72,7 +72,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "folder": (lambda d: (d / "x.nii.gz").mkdir() or d / "x.nii.gz", "a folder"),
     "empty file": (lambda d: (d / "x.nii.gz").touch() or d / "x.nii.gz", "an empty file"),
     "text": (lambda d: (d / "x.nii").write_text("no image " * 100) and d / "x.nii", "something else"),
-    "text named mha": (lambda d: (d / "x.mha").write_text("no image " * 100) and d / "x.mha", "damaged"),
+    "text named mha": (lambda d: (d / "x.mha").write_text("no image " * 100) and d / "x.mha", "something else"),
     "picture": (lambda d: (d / "x.png").write_bytes(b"\x89PNG") and d / "x.png", ".png"),
     "truncated gzip": (
         lambda d: _nifti(d / "x.nii.gz", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype("i2")),
@@ -105,16 +105,16 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "unknown unit": (lambda d: _nifti(d / "x.nii", xyzt_units=5), "unit code 5"),
     "pair": (lambda d: _nifti(d / "x.nii", magic=b"ni1"), "half of a pair"),
     "bad quaternion": (lambda d: _nifti(d / "x.nii", sform_code=0, qform_code=1, quatern_b=3.0), "damaged"),
-    "mha vector": (lambda d: _itk(d / "x.mha", _sitk(3)), "3 of type"),
+    "mha vector": (lambda d: _itk(d / "x.mha", _sitk(3)), "one real number a voxel"),
     "mha 2D": (lambda d: _itk(d / "x.mha", _sitk(shape=(7, 6))), "2D"),
     "mha frames": (lambda d: _itk(d / "x.mha", _sitk(shape=(2, 8, 7, 6))), "several frames"),
     "mha truncated": (lambda d: _itk(d / "x.mha", _sitk()), "damaged"),
     "mha zero spacing": (
         lambda d: _header(_itk(d / "x.mha", _sitk()), b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 0 1"),
-        "damaged|voxel size",
+        "voxel size",
     ),
     "mha complex": (lambda d: _itk(d / "x.nrrd", sitk.Cast(_sitk(), sitk.sitkFloat32) * float("nan")), "NaN"),
-    "nhdr without data": (lambda d: _itk(d / "x.nhdr", _sitk()), "damaged"),
+    "nhdr without data": (lambda d: _itk(d / "x.nhdr", _sitk()), "no such file"),
 }
 
 
@@ -141,8 +141,7 @@ def test_bad_input_is_one_clear_line(tmp_path, name, capfd) -> None:
     assert "\n" not in line
     assert "0x" not in line  # addresses of ITK's objects
     assert len(line) - len(str(path)) < 300
-    if name != "mha truncated":  # there ITK writes a line of its own from C++
-        assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int32, ">i2", np.uint16, np.float64, np.float32, np.int64])
