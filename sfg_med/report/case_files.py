@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from sfg_med.data.volumes import VOLUME_SUFFIXES
@@ -91,13 +91,25 @@ def open_predictions(folder: Path, spec: ModelSpec | None = None) -> Predictions
         raise SfgMedError(folder, "a folder of predictions", "no such folder", "give the -o folder of sfg-med predict")
     path = folder / MANIFEST
     manifest = read_json(path, "the manifest of sfg-med predict") if path.is_file() else {}
-    if not isinstance(manifest, dict):
-        raise SfgMedError(path, "the manifest of sfg-med predict", "another JSON file", "predict again")
+    try:
+        _check(manifest)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SfgMedError(path, "the manifest of sfg-med predict", repr(error)[:300], "predict again") from error
     stored = (manifest.get("model") or {}).get("spec") or manifest.get("spec")
     if spec is None and stored:
         spec = ModelSpec.from_dict(stored, where=str(path))
         return Predictions(folder, spec, manifest, spec_is_known=True)
     return Predictions(folder, spec or ModelSpec(), manifest, spec_is_known=spec is not None)
+
+
+def _check(manifest: Any) -> None:
+    """A manifest may come from anywhere: what it names lies in its folder."""
+    dict(manifest.get("model") or {})
+    for record in manifest.get("cases", []):
+        for name in (record["case"], *dict(record.get("files") or {}).values()):
+            parts = PurePath(name).parts
+            if not parts or PurePath(name).is_absolute() or ".." in parts:
+                raise ValueError(f"{name!r}, which is not in the folder")
 
 
 def read_case_list(text: str) -> list[str]:
@@ -111,11 +123,16 @@ def read_case_list(text: str) -> list[str]:
     if not key and path.suffix != ".json":
         if not path.is_file():
             raise SfgMedError(path, "a list of cases", "no such file", "give a text file or splits.json:test")
-        cases = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise SfgMedError(path, "a list of cases in UTF-8", str(error), "save it as UTF-8") from error
+        cases = [line.strip() for line in lines if line.strip()]
     else:
         content = read_json(path, "a list of cases")
-        if key and key not in content:
-            raise SfgMedError(path, f"the split {key!r}", f"{', '.join(content)}", "name one of these")
+        if key and (not isinstance(content, dict) or key not in content):
+            found = ", ".join(content) if isinstance(content, dict) else "no splits"
+            raise SfgMedError(path, f"the split {key!r}", found, "name one of these")
         cases = content[key] if key else content
     if not isinstance(cases, list) or not cases:
         raise SfgMedError(text, "a list of case names", "none", "give splits.json:test, or one name a line")

@@ -211,6 +211,38 @@ def test_manifest_tells_failures_and_what_was_asked_for(folders):
     assert summary["model_sha256"] == "ab" * 32
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"cases": [{"case": "../secret", "status": "done"}]},
+        {"cases": [{"case": "/etc", "status": "done"}]},
+        {"cases": [{"case": "case1", "status": "done", "files": {"ct": "../../secret.nii.gz"}}]},
+        {"cases": [{"case": "case1", "status": "done", "files": {"ct": "/secret.nii.gz"}}]},
+        {"cases": [{"status": "done"}]},
+        {"cases": [{"case": ""}]},
+        {"cases": [{"case": "case1", "files": ["a"]}]},
+        {"cases": 3},
+        {"cases": [], "model": "sfg"},
+        [],
+    ],
+)
+def test_a_manifest_names_what_lies_in_its_folder(folders, manifest):
+    (folders / "pred" / "manifest.json").write_text(json.dumps(manifest))
+    error = _run(folders).exception
+    assert isinstance(error, SfgMedError)
+    assert "manifest of sfg-med predict" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("cases.txt", "case1\ncase\xe42".encode("latin-1")), ("c.json:test", b"3")]
+)
+def test_a_list_that_is_none_is_one_error(folders, name, content):
+    (folders / name.split(":")[0]).write_bytes(content)
+    error = _run(folders, "--cases", folders / name).exception
+    assert isinstance(error, SfgMedError)
+    assert "cases" in str(error) or "split" in str(error)
+
+
 def test_other_tasks_by_the_specification_alone(tmp_path):
     for seed, name in enumerate(("a", "b")):
         _case(tmp_path, name, seed, image="flair", label="tumour", error=7)
