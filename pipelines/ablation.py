@@ -3,7 +3,8 @@
 
 Trains a smaller network once with everything and once without each ingredient, for equally many steps on equally many
 simulated men, and scores each on the same simulated men, as they are: ``simulated.md``. Score the models on real MR by
-``pipelines.real_volumes``; the command is printed at the end. What is done is not done again.
+``pipelines.real_volumes``; the command is printed at the end. What is done is not done again. With ``--start`` all
+go on from one network: what each ingredient adds in so many steps.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def main(
     spacing: Annotated[str, typer.Option(help="Voxel size of the simulated men in mm.")] = "3",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as torch takes.")] = 0,
+    start: Annotated[Path | None, typer.Option(help="Go on from this model or run.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the config.")] = None,
 ) -> None:
     """Train with and without each ingredient of the randomisation. For research only, not for clinical use."""
@@ -55,8 +57,10 @@ def main(
     for name in names:
         narrow = name in NARROW
         dataset = _simulate(out / "narrow", cases, seed, spacing, NARROW_VARIATION, jobs) if narrow else varied
-        configs = [w for c in ("randomised", "ablation") for w in ("--config", config_dir() / f"{c}.yaml")]
-        keys = ("--threads", threads, f"seed={seed}", *VARIANTS[name], *(overrides or []))
+        laid = ("randomised", "ablation", *(("examples/finetune",) if start else ()))
+        configs = [w for c in laid for w in ("--config", config_dir() / f"{c}.yaml")]
+        own = (*VARIANTS[name], *((f"initial_weights={start}",) if start else ()))
+        keys = ("--threads", threads, f"seed={seed}", *own, *(overrides or []))
         if not (out / name / "models" / "model.safetensors").is_file():
             sfg_med("train", "--dataset-dir", dataset, "--run-dir", out / name, *configs, *keys)
         table = out / f"{name}-simulated" / "evaluation" / "metrics.csv"
