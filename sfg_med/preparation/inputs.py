@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from sfg_med.data.dicom import Series, find_series
 from sfg_med.data.volumes import VOLUME_SUFFIXES, volume_stem, volume_suffix
+from sfg_med.data.walk import exists, real, walk
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.series import SeriesNote, choose_series
 
@@ -58,7 +58,7 @@ def find_sources(source: Path, output: Path, require: Sequence[str]) -> list[Sou
     elif source.is_dir():
         found = _in_folder(source, output)
     else:
-        what = "a file of another kind" if source.exists() else "no such path"
+        what = "a file of another kind" if exists(source) else "no such path"
         raise SfgMedError(source, "a folder of cases, or a CSV of them", what, "check -i")
     if not found:
         wanted = f"cases such as case001/mr.nii.gz ({' '.join(VOLUME_SUFFIXES)}) or folders of DICOM series"
@@ -85,21 +85,19 @@ def _in_folder(root: Path, output: Path) -> list[Source]:
 
 def _volumes(root: Path, output: Path) -> dict[Path, list[Path]]:
     found: dict[Path, list[Path]] = defaultdict(list)
-    for name, folders, files in os.walk(root, followlinks=True):
-        here = Path(name)
-        folders[:] = [f for f in sorted(folders) if not f.startswith(".") and not _inside(here / f, output)]
-        roles = [here / f for f in sorted(files) if volume_suffix(Path(f)) and volume_stem(Path(f)).lower() in ROLES]
-        if roles:
+    for here, names in walk(root, leave_out=output):
+        roles = [here / f for f in names if volume_suffix(Path(f)) and volume_stem(Path(f)).lower() in ROLES]
+        if roles and (here == root or not _inside(here, output)):
             found[here] = roles
     return found
 
 
 def _inside(folder: Path, output: Path) -> bool:
-    return folder.resolve().is_relative_to(output.resolve())
+    return real(folder).is_relative_to(real(output))
 
 
 def _source(root: Path, folder: Path, volumes: Sequence[Path], series: Sequence[Series]) -> Source:
-    parts = folder.relative_to(root).parts or (root.resolve().name,)
+    parts = folder.relative_to(root).parts or (real(root).name,)
     files: dict[str, Path] = {}
     problem = ""
     for path in volumes:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels import pixel_array
 
-from sfg_med.data.checks import check_affine, check_values
+from sfg_med.data.checks import check_affine, check_shape, check_values
 from sfg_med.data.dicom.geometry import ras_affine
 from sfg_med.data.dicom.series import Series
 from sfg_med.data.dicom.slices import Slice
@@ -45,7 +45,7 @@ def read_series(series: Series, *, role: str = "MR") -> Volume:
         )
     affine = ras_affine(series.slices)
     rows, columns = series.slices[0].shape
-    shape = (columns, rows, len(series.slices))
+    shape = check_shape(series.path, (columns, rows, len(series.slices)), role)
     check_affine(series.path, affine, shape)
     array = _stack(series.slices)
     check_values(series.path, array, role)
@@ -66,10 +66,11 @@ def _stack(slices: tuple[Slice, ...]) -> NDArray[Any]:
     """(columns, rows, slices) values; a multi-frame file is decoded once."""
     planes = []
     for file, members in groupby(slices, key=lambda s: s.file):
-        stored = _pixels(file)
-        planes += [_rescaled(stored[s.frame] if stored.ndim == 3 else stored, s) for s in members]
-    if any(plane.shape != slices[0].shape for plane in planes):
-        raise SfgMedError(slices[0].file.parent, "pixels as the headers say", "other sizes", "export it again")
+        stored = np.atleast_3d(_pixels(file).T)  # (columns, rows, frames)
+        wanted = list(members)
+        if stored.shape[:2] != slices[0].shape[::-1] or max(s.frame for s in wanted) >= stored.shape[2]:
+            raise SfgMedError(file, "pixels as the headers say", "other sizes", "export it again")
+        planes += [_rescaled(stored[:, :, s.frame].T, s) for s in wanted]
     return np.stack(planes).T  # the type that holds all of them
 
 
@@ -87,8 +88,9 @@ def _rescaled(stored: NDArray[Any], plane: Slice) -> NDArray[np.generic]:
     slope, intercept = plane.rescale
     if (slope, intercept) == (1.0, 0.0):
         return stored
-    if slope == 1.0 and intercept.is_integer():
+    if slope == 1.0 and intercept.is_integer() and abs(intercept) < 1 << 24:
         low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
         fits = low >= -32768 and high <= 32767
         return (stored.astype(np.int32) + int(intercept)).astype(np.int16 if fits else np.int32)
-    return (stored * slope + intercept).astype(np.float32)
+    with np.errstate(all="ignore"):  # NaN and Inf are refused with all other values
+        return (stored * slope + intercept).astype(np.float32)
