@@ -11,7 +11,8 @@ from pathlib import Path
 def walk(root: Path, *, leave_out: Path | None = None) -> Iterator[tuple[Path, list[str]]]:
     """Each folder once, with the names of its files; both in order, without hidden ones.
 
-    Links to folders are followed. A folder that they lead to twice, or in a circle, is entered at the first of its names.
+    Links to folders are followed. A folder that they lead to twice, or in a circle, is entered by the first of its
+    names.
 
     Args:
         root: where to begin.

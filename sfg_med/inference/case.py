@@ -26,6 +26,7 @@ from sfg_med.data.dicom_out.results import (
     write_results,
 )
 from sfg_med.data.volumes import Volume, read_volume, write_volume
+from sfg_med.data.walk import exists
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import Job, all_output_files, output_files
 from sfg_med.inference.manifest import Record, now
@@ -179,7 +180,7 @@ def finished_record(
     """
     files = _files(predictor, job)
     more = dicom_files(predictor.spec, job.stem) if dicom else {}
-    if job.error or not all((output / file).exists() for file in (files | more).values()):
+    if job.error or not all(exists(output / file) for file in (files | more).values()):
         return None
     if dicom and is_deidentified(results_folder(output, job.stem)) != dicom.remove:
         return None

@@ -117,7 +117,7 @@ def _series_job(stem: str, series: Series) -> Job:
 
 def _listed(name: str, file: Path, error: str) -> Job:
     """A row of a list; whether it is DICOM is seen here, since its series decides what is written."""
-    if error or (file.is_file() and (volume_suffix(file) or not is_dicom(file))) or not file.exists():
+    if error or not exists(file) or not (file.is_dir() or (not volume_suffix(file) and is_dicom(file))):
         return Job(name, file, name, error)
     try:
         return _series_job(name, series_at(file))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -70,7 +71,8 @@ def find_sources(source: Path, output: Path, require: Sequence[str]) -> list[Sou
 
 def name_problem(name: str) -> bool:
     """Whether a case name cannot be a folder's name everywhere."""
-    return not re.fullmatch(r"[\w+-][\w.+-]{0,120}", name)
+    # letters may take several bytes, and most file systems have 255 for a name
+    return not re.fullmatch(r"[\w+-][\w.+-]{0,120}", name) or len(os.fsencode(name)) > 200
 
 
 def _in_folder(root: Path, output: Path) -> list[Source]:
