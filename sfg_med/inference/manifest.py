@@ -168,7 +168,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-_ABSENT: Record = {"skipped": False, "files": {}, "model_sha256": "", "input": "", "samples": 1, "seed": 0}
+_ABSENT: Record = {
+    "skipped": False,
+    "seconds": None,
+    "files": {},
+    "model_sha256": "",
+    "input": "",
+    "samples": 1,
+    "seed": 0,
+}
 _FITS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("case", "status", "error", "input", "finished", "model_sha256"), _is_text),
     "skipped": lambda value: isinstance(value, bool),

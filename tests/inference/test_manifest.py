@@ -80,8 +80,11 @@ def test_a_broken_manifest_is_said(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"case": None}, {"status": 1}, {"finished": None}, {"measures": []}, {"measures": {"a": "1"}}, {"flags": [1]}]
-    + [{"measures": {"a": float("inf")}}, {"files": {"ct": 1}}, {"files": []}, {"seconds": "1"}, {"error": None}],
+    [
+        *({"case": None}, {"status": 1}, {"finished": None}, {"error": None}, {"seconds": "1"}, {"flags": [1]}),
+        *({"measures": []}, {"measures": {"a": "1"}}, {"measures": {"a": float("inf")}}),
+        *({"files": {"ct": 1}}, {"files": []}),
+    ],
 )
 def test_records_that_are_none_are_one_line(tmp_path, change) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"cases": [{**_record("a"), **change}]}))

@@ -50,7 +50,7 @@ def test_frames_that_a_file_cannot_hold(folder: Path, count: int) -> None:
     path = sorted(folder.iterdir())[0]
     dataset = dcmread(path)
     dataset.NumberOfFrames = count
-    save(path, dataset)
+    save(dataset, path)
     assert f"{count} frames" in _reason(folder)
 
 
@@ -62,7 +62,7 @@ def test_values_that_do_not_fit_the_pixels(folder: Path, tag: str, value: float)
         dataset = dcmread(path)
         dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
         setattr(dataset, tag, value)
-        save(path, dataset)
+        save(dataset, path)
     reason = _reason(folder)
     assert (reason == "") == (tag == "RescaleIntercept")
 
