@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.pixels import pixel_array
 
 from sfg_med.data.checks import check_affine, check_shape, check_values
@@ -64,13 +66,12 @@ def _geometry(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> nib.N
 
 def _stack(slices: tuple[Slice, ...]) -> NDArray[Any]:
     """(columns, rows, slices) values; a multi-frame file is decoded once."""
-    planes = []
+    planes, frames = [], Counter(s.file for s in slices)
     for file, members in groupby(slices, key=lambda s: s.file):
         stored = np.atleast_3d(_pixels(file).T)  # (columns, rows, frames)
-        wanted = list(members)
-        if stored.shape[:2] != slices[0].shape[::-1] or max(s.frame for s in wanted) >= stored.shape[2]:
+        if stored.shape != (*slices[0].shape[::-1], frames[file]):
             raise SfgMedError(file, "pixels as the headers say", "other sizes", "export it again")
-        planes += [_rescaled(stored[:, :, s.frame].T, s) for s in wanted]
+        planes += [_rescaled(stored[:, :, s.frame].T, s) for s in members]
     return np.stack(planes).T  # the type that holds all of them
 
 
@@ -78,7 +79,9 @@ def _pixels(file: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pixel_array(file)
+            # a row or more than the header says would be cut off
+            warnings.filterwarnings("error", r".*contains \d{4,} bytes of excess padding")
+            return pixel_array(dcmread(file, force=True))
     except Exception as error:  # decoders raise whatever they like
         found = f"damaged ones ({' '.join(str(error).split())[:120] or type(error).__name__})"
         raise SfgMedError(file, "readable pixels", found, "copy or export it again") from error

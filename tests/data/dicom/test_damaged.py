@@ -55,16 +55,21 @@ def test_frames_that_a_file_cannot_hold(folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "value"), [("Rows", 4), ("RescaleIntercept", 1e15), ("RescaleSlope", 1e300), ("NumberOfFrames", 2)]
+    ("tag", "value", "said"),
+    [
+        *(("Rows", 30, "other sizes"), ("Rows", 45, "excess padding"), ("NumberOfFrames", 2, "without position")),
+        *(("RescaleIntercept", 1e15, "blank"), ("RescaleSlope", 1e300, "beyond float32")),
+    ],
 )
-def test_values_that_do_not_fit_the_pixels(folder: Path, tag: str, value: float) -> None:
+def test_values_that_do_not_fit_the_pixels(tmp_path: Path, tag: str, value: float, said: str) -> None:
+    array = np.random.default_rng(1).integers(0, 900, (40, 60, 6)).astype(np.uint16)
+    folder = write_series(tmp_path, array, oblique_affine())
     for path in folder.iterdir():
         dataset = dcmread(path)
         dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
         setattr(dataset, tag, value)
         save(dataset, path)
-    reason = _reason(folder)
-    assert (reason == "") == (tag == "RescaleIntercept")
+    assert said in _reason(folder)
 
 
 def test_volumes_above_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
