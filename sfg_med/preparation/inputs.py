@@ -52,6 +52,8 @@ def find_sources(source: Path, output: Path, require: Sequence[str]) -> list[Sou
     Raises:
         SfgMedError: if there are none.
     """
+    if not exists(source):
+        raise SfgMedError(source, "a folder of cases, or a CSV of them", "no such path", "check -i")
     if source.is_file() and source.suffix.lower() == ".csv":
         from sfg_med.preparation.table import read_table
 
@@ -59,8 +61,7 @@ def find_sources(source: Path, output: Path, require: Sequence[str]) -> list[Sou
     elif source.is_dir():
         found = _in_folder(source, output)
     else:
-        what = "a file of another kind" if exists(source) else "no such path"
-        raise SfgMedError(source, "a folder of cases, or a CSV of them", what, "check -i")
+        raise SfgMedError(source, "a folder of cases, or a CSV of them", "a file of another kind", "check -i")
     if not found:
         wanted = f"cases such as case001/mr.nii.gz ({' '.join(VOLUME_SUFFIXES)}) or folders of DICOM series"
         raise SfgMedError(
