@@ -19,16 +19,16 @@ from tests.bad_inputs.encode import encode
 from tests.bad_inputs.make_bad_inputs import write_corpus
 
 PREPARE = ("--registration", "none", "--engine", "simpleitk", "--no-n4")
-# Of what can be read, prepare drops what is no MR by its values, and what has too few voxels.
-NO_MR = "at least 8 voxels|an MR, whose signal is not negative"
+# Of what can be read, prepare drops what is no MR by its values, has too few voxels, or is sheared.
+NO_MR = "at least 8 voxels|an MR, whose signal is not negative|voxel axes at right angles"
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BadFile]:
-    """Case name to every fourth file of those that have the suffix of a volume."""
+    """Case name to every sixth file of those that have the suffix of a volume."""
     files = write_corpus(tmp_path_factory.mktemp("corpus") / "in")
-    return {f"c{n:03d}": f for n, f in enumerate([f for f in files if volume_suffix(f.path)][::4])}
+    return {f"c{n:03d}": f for n, f in enumerate([f for f in files if volume_suffix(f.path)][::6])}
 
 
 def put(file: BadFile, target: Path) -> Path:
@@ -79,7 +79,7 @@ def test_prepare_drops_bad_files_with_a_reason(tmp_path: Path, chosen: dict[str,
         assert len(reasons.keys() - chosen.keys()) == len(odd)
     done = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
     assert done == chosen.keys() - reasons.keys()
-    assert len(done) > 10
+    assert len(done) > 8
     assert "Traceback" not in (tmp_path / "out/prepare.json").read_text()
 
 
