@@ -16,10 +16,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sfg_med.cli._interrupt import sigterm_as_interrupt
 from sfg_med.data.dicom_out.identity import Identity
 from sfg_med.data.dicom_out.results import dicom_files
+from sfg_med.errors import printable
 from sfg_med.inference.inputs import find_jobs
 from sfg_med.inference.manifest import Record
 from sfg_med.inference.plausible import read_limits
@@ -103,16 +105,21 @@ class Terminal:
     def progress(self, total: int) -> Iterator[Callable[[Record], None]]:
         """Bar on stderr, where that is a terminal."""
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         hidden = self.quiet or not console.is_terminal
         with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
             task = bar.add_task("predicting", total=total)
-            yield lambda record: bar.update(task, advance=1, description=record["case"][-40:])
+            yield lambda record: bar.update(task, advance=1, description=printable(record["case"])[-40:])
 
     def summary(self, result: RunResult, output: Path, page: Path | None, ready: float) -> None:
         """Counts, time, and one line for each failure; ``ready`` is when the first case could begin."""
         for record in result.failures:
-            typer.echo(f"failed: {record['case']}: {record['error']}", err=True)
+            typer.echo(printable(f"failed: {record['case']}: {record['error']}"), err=True)
         if result.interrupted:
             typer.echo("interrupted: the same call goes on with the cases that are left", err=True)
         now = time.perf_counter()
@@ -146,7 +153,7 @@ def _table(facts: dict[str, Any]) -> Table:
     names = ("done", "skipped", "failed", "flagged", "start_up_seconds", "seconds_per_case", "seconds", "output", "qc")
     for name in names:
         if facts[name] is not None:
-            table.add_row(name.replace("_", " "), str(facts[name]))
+            table.add_row(name.replace("_", " "), Text(printable(str(facts[name]))))
     return table
 
 
@@ -157,5 +164,6 @@ def _write_page(output: Path) -> Path | None:
 
         return write_qc_page(output)
     except Exception as error:
-        typer.echo(f"warning: {output / 'qc.html'} was not written: {' '.join(repr(error).split())[:300]}", err=True)
+        why = " ".join(repr(error).split())[:300]
+        typer.echo(printable(f"warning: {output / 'qc.html'} was not written: {why}"), err=True)
         return None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sfg_med.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -81,7 +83,7 @@ def command(
     if not quiet:
         _show(summary, output)
     for failure in summary["failures"]:
-        typer.echo(f"failed: {failure['error']}", err=True)
+        typer.echo(printable(f"failed: {failure['error']}"), err=True)
     if summary["failed"]:
         raise typer.Exit(1)
 
@@ -138,14 +140,15 @@ def _show(summary: dict[str, Any], output: Path) -> None:
         mean = f"{trivial['mean']:.1f} {unit}"
         console.print(f"Trivial model ({trivial['predicts']:.0f} {unit} everywhere inside the mask): MAE {mean}")
     if summary["ranking"]:
-        names = ", ".join(row["case"] for row in summary["ranking"][:5])
-        console.print(f"Largest errors first (image and organs): {names}", soft_wrap=True)
+        names = printable(", ".join(row["case"] for row in summary["ranking"][:5]))
+        console.print(f"Largest errors first (image and organs): {names}", soft_wrap=True, markup=False)
     for name, found in summary["calibration"].items():
         part = f"{100 * found['coverage_95']:.0f} % of the truth in 95 % intervals"
         console.print(f"Uncertainty of {name}: z SD {found['z_sd']:.2f}, {part}")
     if summary["left_out"]:
         console.print(f"Left out, as predict was not asked for them: {len(summary['left_out'])} reference cases")
-    console.print(f"{output / 'metrics.csv'}, {output / 'summary.json'}. {summary['notice']}", soft_wrap=True)
+    files = printable(f"{output / 'metrics.csv'}, {output / 'summary.json'}")
+    console.print(f"{files}. {summary['notice']}", soft_wrap=True, markup=False)
 
 
 def _table(summary: dict[str, Any]) -> Table:
@@ -166,6 +169,8 @@ def _table(summary: dict[str, Any]) -> Table:
 
 def _cells(column: dict[str, Any]) -> list[str]:
     title = f"{column['title']} ({column['unit']})" if column["unit"] else column["title"]
+    from rich.markup import escape
+
     if not column["n"]:
         return [title, "-", "-", "-", "-", "0"]
     digits = 1 if column["unit"] else 3
@@ -177,6 +182,6 @@ def _cells(column: dict[str, Any]) -> list[str]:
         f"{column['mean']:.{digits}f}{spread}",
         interval or "-",
         f"{column['median']:.{digits}f}",
-        f"{worst['value']:.{digits}f} {worst['case']}",
+        escape(printable(f"{worst['value']:.{digits}f} {worst['case']}")),
         str(column["n"]),
     ]

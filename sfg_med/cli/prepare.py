@@ -10,6 +10,7 @@ import typer
 
 from sfg_med.cli._interrupt import sigterm_as_interrupt
 from sfg_med.cli.simulate import parse_spacing
+from sfg_med.errors import printable
 
 _IN = typer.Option("--input", "-i", help="Folder of cases, or a CSV with columns case,patient,mr,ct,seg,mask.")
 _OUT = typer.Option("--output", "-o", help="Folder of the dataset.")
@@ -67,7 +68,7 @@ def command(
     if threads:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
     with only_writer(output), sigterm_as_interrupt(), progress as bar:
         task = bar.add_task("preparing", total=len(sources))
@@ -79,7 +80,7 @@ def command(
             standardise=standardise,
             landmarks=landmarks,
             overwrite=overwrite,
-            progress=lambda record: bar.update(task, advance=1, description=record["case"][-40:]),
+            progress=lambda record: bar.update(task, advance=1, description=printable(record["case"])[-40:]),
         )
     if result.interrupted:
         again = "the same call without --overwrite" if overwrite else "the same call"
@@ -95,7 +96,7 @@ def _summary(result: Any, output: Path, *, as_json: bool, quiet: bool) -> None:
     from rich.console import Console
 
     for record in result.failures:
-        typer.echo(f"dropped: {record['case']}: {record['error']}", err=True)
+        typer.echo(printable(f"dropped: {record['case']}: {record['error']}"), err=True)
     done = len(result.records) - len(result.failures)
     facts = {
         "cases": len(result.records),
@@ -112,9 +113,8 @@ def _summary(result: Any, output: Path, *, as_json: bool, quiet: bool) -> None:
     elif not quiet:
         Console().print(_table(result.records))
         _print_unused(result.records)
-        typer.echo(
-            f"{facts['done']} prepared, {facts['skipped']} were there already, {facts['dropped']} dropped: {output}"
-        )
+        counts = f"{facts['done']} prepared, {facts['skipped']} were there already, {facts['dropped']} dropped"
+        typer.echo(printable(f"{counts}: {output}"))
 
 
 def _print_unused(records: list[dict[str, Any]]) -> None:
@@ -130,13 +130,14 @@ def _print_unused(records: list[dict[str, Any]]) -> None:
     for name in ("case", "series", "reason"):
         table.add_column(name, overflow="fold")
     for row in unused[:_MOST_SERIES]:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     Console().print(table)
     if len(unused) > _MOST_SERIES:
         typer.echo(f"and {len(unused) - _MOST_SERIES} more series: dropped.csv")
 
 
 def _table(records: list[dict[str, Any]]) -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="sfg-med prepare", title_justify="left")
@@ -149,5 +150,13 @@ def _table(records: list[dict[str, Any]]) -> Any:
         shared = " > ".join(f"{figures[f'mutual_information_{s}']:.2f}" for s in steps)
         moved, seconds = figures.get("displacement_mm_p95", ""), record["seconds"] or ""
         status = "done" if record["status"] == "done" else "dropped"
-        table.add_row(record["case"], status, str(seconds), overlap, shared, str(moved), ", ".join(record["flags"]))
+        table.add_row(
+            escape(printable(record["case"])),
+            status,
+            str(seconds),
+            overlap,
+            shared,
+            str(moved),
+            ", ".join(record["flags"]),
+        )
     return table

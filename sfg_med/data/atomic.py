@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -31,7 +32,7 @@ def atomic_path(path: Path, *, keep_suffix: bool = True) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # not the process id: processes in containers that share a folder often have the same
-    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{path.name}{'' if keep_suffix else '.tmp'}"
+    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{_short(path)}{'' if keep_suffix else '.tmp'}"
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -52,7 +53,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         The folder to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{path.name}"
+    temporary = path.parent / f".{secrets.token_hex(8)}{MARK}{_short(path)}"
     temporary.mkdir()
     try:
         yield temporary
@@ -62,6 +63,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _short(path: Path) -> str:
+    """A name, or what stands for a long one: with what is put before it, most file systems have 255 bytes for it."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()[:32] + path.name[-10:]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,7 +86,7 @@ def remove_leftovers(path: Path) -> None:
     """Delete what killed processes left behind while they wrote ``path``."""
     if path.parent.is_dir():
         for leftover in path.parent.glob(f".*{MARK}*"):
-            if leftover.name.removesuffix(".tmp").endswith(f"{MARK}{path.name}"):
+            if leftover.name.removesuffix(".tmp").endswith(f"{MARK}{_short(path)}"):
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:

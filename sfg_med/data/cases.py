@@ -74,12 +74,14 @@ class Case:
         files: role to file.
         labels: task to label name to value in this case's file; labels that are not named were not drawn.
         other_labels: see :class:`Dataset`.
+        problem: why the case cannot be used, in one line; empty if it can.
     """
 
     name: str
     files: Mapping[str, Path]
     labels: Mapping[str, Mapping[str, int]]
     other_labels: str = REFUSE
+    problem: str = ""
 
 
 def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True) -> list[Case]:
@@ -88,7 +90,8 @@ def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True
     Args:
         dataset: where to look.
         spec: model, whose input and tasks name the files.
-        input_required: whether every case needs the model's input; references of an evaluation do not.
+        input_required: whether every case needs the model's input, and no file may be there twice; of the references of
+            an evaluation one that is there twice is the ``problem`` of its case alone.
 
     Raises:
         SfgMedError: if there are none, a case has no input image, or a file exists in two formats.
@@ -96,6 +99,7 @@ def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True
     roles = [spec.input_name, *spec.channels, MASK, TISSUE]
     patterns = {role: dataset.files.get(role, f"{{case}}/{role}") for role in roles}
     found: dict[str, dict[str, Path]] = {}
+    problems: dict[str, str] = {}
     for role, pattern in patterns.items():
         for path in sorted(dataset.path.glob(f"{pattern.replace('{case}', '*')}.*")):
             name = _case_name(path, dataset.path, pattern)
@@ -103,8 +107,10 @@ def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True
                 continue
             files = found.setdefault(name, {})
             if role in files:
-                remedy = "keep one of them"
-                raise SfgMedError(path, f"one {role} file", f"also {files[role].name}", remedy)
+                twice = SfgMedError(path, f"one {role} file", f"also {files[role].name}", "keep one of them")
+                if input_required:
+                    raise twice
+                problems.setdefault(name, str(twice))
             files[role] = path
     if not found:
         expected = f"cases such as {patterns[spec.input_name].format(case='case001')}.nii.gz"
@@ -116,7 +122,7 @@ def find_cases(dataset: Dataset, spec: ModelSpec, *, input_required: bool = True
             present = ", ".join(p.name for p in files.values())
             expected = f"an input image {patterns[spec.input_name].format(case=name)}.nii.gz"
             raise SfgMedError(dataset.path, expected, f"only {present}", "add it, or take the case out")
-    return [Case(name, found[name], labels, dataset.other_labels) for name in sorted(found)]
+    return [Case(name, found[name], labels, dataset.other_labels, problems.get(name, "")) for name in sorted(found)]
 
 
 def _case_name(path: Path, root: Path, pattern: str) -> str | None:

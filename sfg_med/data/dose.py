@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from sfg_med.data.checks import check_affine, check_shape, check_values
 from sfg_med.data.volumes import read_volume, volume_suffix
 from sfg_med.errors import SfgMedError
 
@@ -51,6 +52,8 @@ def read_dose(path: Path) -> Dose:
         array, affine = volume.array, volume.affine
     else:
         array, affine = _read_rtdose(path)
+        check_affine(path, affine, check_shape(path, array.shape, "dose"))
+        check_values(path, array, "dose", blank_ok=True)
     image = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(array, np.float64), affine))
     dose = np.asarray(image.dataobj, np.float64)
     if dose.min() < 0:
@@ -63,7 +66,6 @@ def read_dose(path: Path) -> Dose:
 def _read_rtdose(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     try:
         import pydicom
-        from pydicom.errors import InvalidDicomError
     except ImportError as error:
         raise SfgMedError("RTDOSE", "the package pydicom", "none", "pip install 'sfg-med[dose]'") from error
     try:
@@ -76,8 +78,11 @@ def _read_rtdose(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         offsets = np.asarray(data.GridFrameOffsetVector, np.float64)
         orientation = np.asarray(data.ImageOrientationPatient, np.float64).reshape(2, 3)
         first, (row_mm, column_mm) = np.asarray(data.ImagePositionPatient, np.float64), map(float, data.PixelSpacing)
-    except (InvalidDicomError, AttributeError, TypeError, ValueError) as error:
-        raise SfgMedError(path, "an RTDOSE file with a 3-D grid", str(error), "export it again") from error
+    except SfgMedError:
+        raise
+    except Exception as error:  # pydicom raises whatever a value of a damaged file leads to
+        found = str(error)[:200] or type(error).__name__
+        raise SfgMedError(path, "an RTDOSE file with a 3-D grid", found, "export it again") from error
     steps = np.diff(offsets)
     if frames.ndim != 3 or not len(steps) or np.ptp(steps) > 1e-3 * abs(steps[0]):
         raise SfgMedError(path, "planes at equal distances", f"offsets {offsets[:4]}", "export a regular grid")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from sfg_med.data.dicom_out.results import (
     write_results,
 )
 from sfg_med.data.volumes import Volume, read_volume, write_volume
+from sfg_med.data.walk import exists
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.inputs import Job, all_output_files, output_files
 from sfg_med.inference.manifest import Record, now
@@ -158,7 +160,8 @@ class CaseWork:
         own.add(f"{self.job.case}_viewer.html")  # holds the former volumes
         for file in own | set(all_output_files(self.predictor.spec, self.job.stem).values()):
             remove_leftovers(self.output / file)
-            (self.output / file).unlink(missing_ok=True)
+            if os.path.lexists(self.output / file):  # unlink raises for a name that is too long to be there
+                (self.output / file).unlink(missing_ok=True)
         remove_leftovers(folder)
         if self.dicom or has_results(folder):
             remove_results(folder)
@@ -179,7 +182,7 @@ def finished_record(
     """
     files = _files(predictor, job)
     more = dicom_files(predictor.spec, job.stem) if dicom else {}
-    if job.error or not all((output / file).exists() for file in (files | more).values()):
+    if job.error or not all(exists(output / file) for file in (files | more).values()):
         return None
     if dicom and is_deidentified(results_folder(output, job.stem)) != dicom.remove:
         return None
@@ -235,5 +238,8 @@ def _explain(job: Job, error: Exception) -> SfgMedError:
             torch.cuda.empty_cache()
         remedy = "use a smaller --sw-batch-size, --device cpu, or a machine with more memory"
         return SfgMedError(job.source, "enough memory", "not enough", remedy)
+    if isinstance(error, OSError) and error.strerror:
+        remedy = "check its name, and the disk of -o"
+        return SfgMedError(job.source, "to read it and write its results", error.strerror.lower(), remedy)
     found = f"{type(error).__name__}: {text}"
     return SfgMedError(job.source, "to predict it", found, "check the image; if it is fine, report this line")

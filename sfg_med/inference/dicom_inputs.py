@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from sfg_med.data.dicom import Series, find_series
+from sfg_med.data.walk import real
 from sfg_med.errors import SfgMedError
 
 
@@ -24,7 +25,7 @@ def series_of_folder(root: Path, folder: Path) -> list[tuple[str, Series]]:
     found = [s for s in find_series(folder, recursive=False) if s.is_image and not s.is_ours]
     below = folder.relative_to(root).as_posix()
     if len(found) == 1:
-        return [(below if below != "." else root.resolve().name, found[0])]
+        return [(below if below != "." else real(root).name, found[0])]
     count: Counter[str] = Counter()
     named = []
     for series in found:
@@ -36,7 +37,7 @@ def series_of_folder(root: Path, folder: Path) -> list[tuple[str, Series]]:
 
 def series_name(series: Series) -> str:
     """Name of the results of a series that was given by one of its files."""
-    folder = series.folder.resolve().name
+    folder = real(series.folder).name
     return folder if series.path == series.folder else f"{folder}_{series.name}"
 
 

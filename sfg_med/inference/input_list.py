@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path, PurePosixPath
 
+from sfg_med.data.rows import listed_path, read_rows
 from sfg_med.data.volumes import volume_stem, volume_suffix
 from sfg_med.errors import SfgMedError
 
@@ -30,7 +30,7 @@ def read_list(path: Path) -> list[tuple[str, Path, str]]:
         SfgMedError: if the list cannot be read or is empty.
     """
     rows, image_column, case_column = _rows(path)
-    sources = [_absolute(path.parent, row[image_column]) for row in rows]
+    sources = [listed_path(path.parent, row[image_column]) for row in rows]
     if not sources:
         raise SfgMedError(
             path, "a list of images", "no row with a path", "write one image a row below the header 'image'"
@@ -45,13 +45,7 @@ def read_list(path: Path) -> list[tuple[str, Path, str]]:
 
 
 def _rows(path: Path) -> tuple[list[list[str]], int, int | None]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SfgMedError(path, "a CSV list in UTF-8", str(error), "save it again") from error
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    rows = read_rows(path, "a CSV list")
     if not rows:
         return [], 0, None
     header = [cell.strip().lower() for cell in rows[0]]
@@ -60,11 +54,6 @@ def _rows(path: Path) -> tuple[list[list[str]], int, int | None]:
     image = header.index("image") if "image" in header else 0
     case = next((header.index(name) for name in _CASE_COLUMNS if name in header), None)
     return [row for row in rows[1:] if len(row) > image and row[image].strip()], image, case
-
-
-def _absolute(folder: Path, cell: str) -> Path:
-    # abspath, not resolve: names of results come from the path as it was written, not from where a link leads
-    return Path(os.path.abspath(folder / Path(cell.strip()).expanduser()))  # noqa: PTH100
 
 
 def _name_error(path: Path, name: str) -> str:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfg_med.data.dicom import Series, is_dicom, series_at
 from sfg_med.data.volumes import VOLUME_SUFFIXES, volume_stem, volume_suffix
+from sfg_med.data.walk import exists, real, walk
 from sfg_med.errors import SfgMedError
 from sfg_med.inference.dicom_inputs import matches, refusal, series_name, series_of_folder
 from sfg_med.inference.input_list import LIST_SUFFIXES, read_list
@@ -77,7 +76,7 @@ def find_jobs(source: Path, output: Path, spec: ModelSpec, *, series: str = "", 
     Raises:
         SfgMedError: if there is nothing to predict.
     """
-    if not source.exists():
+    if not exists(source):
         raise SfgMedError(source, "an image, a folder or a CSV list", "no such path", "check -i")
     jobs = _jobs(source, output, spec)
     if series:
@@ -92,7 +91,9 @@ def find_jobs(source: Path, output: Path, spec: ModelSpec, *, series: str = "", 
 
 def _jobs(source: Path, output: Path, spec: ModelSpec) -> list[Job]:
     if source.is_dir():
-        return [job for folder, names in _walk(source, output) for job in _jobs_in(source, folder, names, spec)]
+        return [
+            job for folder, names in walk(source, leave_out=output) for job in _jobs_in(source, folder, names, spec)
+        ]
     if source.suffix.lower() in LIST_SUFFIXES:
         return [_listed(name, file, error) for name, file, error in read_list(source)]
     if volume_suffix(source):
@@ -116,7 +117,7 @@ def _series_job(stem: str, series: Series) -> Job:
 
 def _listed(name: str, file: Path, error: str) -> Job:
     """A row of a list; whether it is DICOM is seen here, since its series decides what is written."""
-    if error or (file.is_file() and (volume_suffix(file) or not is_dicom(file))) or not file.exists():
+    if error or not exists(file) or not (file.is_dir() or (not volume_suffix(file) and is_dicom(file))):
         return Job(name, file, name, error)
     try:
         return _series_job(name, series_at(file))
@@ -144,25 +145,12 @@ def _job_in(root: Path, file: Path, spec: ModelSpec) -> Job:
     stem = (folder / volume_stem(file)).as_posix()
     case = stem
     if volume_stem(file) == spec.input_name:  # dataset layout: the folder is the case
-        case = folder.as_posix() if folder.parts else root.resolve().name
+        case = folder.as_posix() if folder.parts else real(root).name
     return Job(case, file, stem)
 
 
-def _walk(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
-    skipped = output.resolve()
-    seen: set[Path] = set()
-    for name, folders, files in os.walk(root, followlinks=True):
-        here = Path(name).resolve()
-        if here in seen or (here == skipped and here != root.resolve()):
-            folders.clear()  # a loop of links, or our own results
-            continue
-        seen.add(here)
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        yield Path(name), sorted(files)
-
-
 def _images(folder: Path, names: list[str], spec: ModelSpec) -> list[Path]:
-    files = [folder / n for n in names if not n.startswith(".") and volume_suffix(Path(n))]
+    files = [folder / n for n in names if volume_suffix(Path(n))]
     stems = {volume_stem(file) for file in files}
     references = {"mask", *(task.name for task in spec.tasks)}
     if spec.input_name in stems and stems & references:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sfg_med.data.atomic import write_json, write_text
-from sfg_med.errors import SfgMedError
+from sfg_med.errors import SfgMedError, printable
 
 SCHEMA = "sfg_med.manifest/1"
 Record = dict[str, Any]
@@ -108,7 +109,15 @@ class Manifest:
         for row in rows:
             seconds = "" if row["seconds"] is None else row["seconds"]
             values = [row["measures"].get(column, "") for column in columns]
-            writer.writerow([row["case"], row["status"], seconds, *values, ";".join(row["flags"]), row["error"]])
+            told = (
+                printable(row["case"]),
+                row["status"],
+                seconds,
+                *values,
+                ";".join(row["flags"]),
+                printable(row["error"]),
+            )
+            writer.writerow(told)
         return text.getvalue()
 
     def _parts(self) -> list[Path]:
@@ -133,10 +142,47 @@ class Manifest:
 
 def _cases(path: Path) -> list[Record]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["cases"]
+        stored = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return [_checked(record) for record in stored]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SfgMedError(
-            path, "a manifest of sfg-med predict", f"{error!r}", "delete it or choose another -o"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+        found = f"{error!r}"[:200]
+        raise SfgMedError(path, "a manifest of sfg-med predict", found, "delete it or choose another -o") from error
+
+
+def _checked(record: Record) -> Record:
+    """A record with what is used of one, and nothing else: a file may hold anything."""
+    known = {**_ABSENT, **{name: record[name] for name in _FITS if name in record}}
+    faults = [name for name, fits in _FITS.items() if not fits(known.get(name))]
+    if faults:
+        raise ValueError(f"a case without {', '.join(faults)} as predict writes it")
+    return known
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+_ABSENT: Record = {
+    "skipped": False,
+    "seconds": None,
+    "files": {},
+    "model_sha256": "",
+    "input": "",
+    "samples": 1,
+    "seed": 0,
+}
+_FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("case", "status", "error", "input", "finished", "model_sha256"), _is_text),
+    "skipped": lambda value: isinstance(value, bool),
+    **dict.fromkeys(("samples", "seed"), _is_number),
+    "seconds": lambda value: value is None or _is_number(value),
+    "files": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+    "measures": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "flags": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+}

@@ -235,4 +235,4 @@ def _as_tensor(volume: Volume) -> MetaTensor:
 
 def _case_seed(seed: int, case: str) -> int:
     """63-bit seed from seed and case name only: neither order nor sharding changes a result."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{case}".encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(f"{seed}/{case}".encode(errors="surrogateescape")).digest()[:8], "big") >> 1

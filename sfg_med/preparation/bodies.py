@@ -40,7 +40,9 @@ def mr_body(image: NDArray[Any], spacing_mm: Sequence[float], where: str) -> Mas
     Raises:
         SfgMedError: if nothing stands out.
     """
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), [2.0 / s for s in spacing_mm])
+    # Otsu squares: large values would overflow, small ones vanish
+    scale = 2.0 ** -np.frexp(float(np.abs(image).max()))[1]
+    smooth = ndimage.gaussian_filter(image.astype(np.float32) * np.float32(scale), [2.0 / s for s in spacing_mm])
     smooth = np.minimum(smooth, np.percentile(smooth, 99))
     bright = smooth > threshold_otsu(smooth) / 3.0
     return _checked(_filled(_largest(bright, spacing_mm, OPENING_MM / 2)), where, "MR")

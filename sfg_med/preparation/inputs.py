@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sfg_med.data.dicom import Series, find_series
 from sfg_med.data.volumes import VOLUME_SUFFIXES, volume_stem, volume_suffix
+from sfg_med.data.walk import exists, real, walk
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.series import SeriesNote, choose_series
 
@@ -51,6 +52,8 @@ def find_sources(source: Path, output: Path, require: Sequence[str]) -> list[Sou
     Raises:
         SfgMedError: if there are none.
     """
+    if not exists(source):
+        raise SfgMedError(source, "a folder of cases, or a CSV of them", "no such path", "check -i")
     if source.is_file() and source.suffix.lower() == ".csv":
         from sfg_med.preparation.table import read_table
 
@@ -58,8 +61,7 @@ def find_sources(source: Path, output: Path, require: Sequence[str]) -> list[Sou
     elif source.is_dir():
         found = _in_folder(source, output)
     else:
-        what = "a file of another kind" if source.exists() else "no such path"
-        raise SfgMedError(source, "a folder of cases, or a CSV of them", what, "check -i")
+        raise SfgMedError(source, "a folder of cases, or a CSV of them", "a file of another kind", "check -i")
     if not found:
         wanted = f"cases such as case001/mr.nii.gz ({' '.join(VOLUME_SUFFIXES)}) or folders of DICOM series"
         raise SfgMedError(
@@ -70,7 +72,8 @@ def find_sources(source: Path, output: Path, require: Sequence[str]) -> list[Sou
 
 def name_problem(name: str) -> bool:
     """Whether a case name cannot be a folder's name everywhere."""
-    return not re.fullmatch(r"[\w+-][\w.+-]{0,120}", name)
+    # letters may take several bytes, and most file systems have 255 for a name
+    return not re.fullmatch(r"[\w+-][\w.+-]{0,120}", name) or len(os.fsencode(name)) > 200
 
 
 def _in_folder(root: Path, output: Path) -> list[Source]:
@@ -85,21 +88,19 @@ def _in_folder(root: Path, output: Path) -> list[Source]:
 
 def _volumes(root: Path, output: Path) -> dict[Path, list[Path]]:
     found: dict[Path, list[Path]] = defaultdict(list)
-    for name, folders, files in os.walk(root, followlinks=True):
-        here = Path(name)
-        folders[:] = [f for f in sorted(folders) if not f.startswith(".") and not _inside(here / f, output)]
-        roles = [here / f for f in sorted(files) if volume_suffix(Path(f)) and volume_stem(Path(f)).lower() in ROLES]
-        if roles:
+    for here, names in walk(root, leave_out=output):
+        roles = [here / f for f in names if volume_suffix(Path(f)) and volume_stem(Path(f)).lower() in ROLES]
+        if roles and (here == root or not _inside(here, output)):
             found[here] = roles
     return found
 
 
 def _inside(folder: Path, output: Path) -> bool:
-    return folder.resolve().is_relative_to(output.resolve())
+    return real(folder).is_relative_to(real(output))
 
 
 def _source(root: Path, folder: Path, volumes: Sequence[Path], series: Sequence[Series]) -> Source:
-    parts = folder.relative_to(root).parts or (root.resolve().name,)
+    parts = folder.relative_to(root).parts or (real(root).name,)
     files: dict[str, Path] = {}
     problem = ""
     for path in volumes:

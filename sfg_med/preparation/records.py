@@ -19,7 +19,7 @@ import sfg_med
 from sfg_med.data.atomic import write_json, write_text
 from sfg_med.data.dicom import series_at
 from sfg_med.data.volumes import volume_stem, volume_suffix
-from sfg_med.errors import SfgMedError
+from sfg_med.errors import SfgMedError, printable
 from sfg_med.preparation.inputs import Source, name_problem
 from sfg_med.preparation.options import Options
 
@@ -132,7 +132,7 @@ class Records:
             return dict(former)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             expected = "a record of sfg-med prepare"
             raise SfgMedError(self._path, expected, repr(error), "delete it or choose another -o") from error
 
@@ -140,7 +140,8 @@ class Records:
 def _check_record(record: Any) -> None:
     """Folders and files that a record names are removed and replaced: they must be those of a case of this dataset."""
     missing = {"case", "patient", "status", "inputs", "series", "files", "standardised", "landmarks"} - set(record)
-    names = [record["case"], *record["files"]] if not missing else []
+    folder = [record["case"]] if not missing and record["status"] == "done" else []  # dropped cases have none
+    names = [*folder, *record["files"]] if not missing else []
     if missing or not all(isinstance(name, str) and not name_problem(name) for name in names):
         raise ValueError(f"a case without {', '.join(sorted(missing))}" if missing else f"names {names}"[:200])
 
@@ -200,12 +201,14 @@ def _dropped(cases: list[Record]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", "patient", "what", "reason"])
+    rows: list[tuple[str, ...]] = []
     for record in cases:
         if record["status"] != "done":
-            writer.writerow([record["case"], record["patient"], "case", record["error"]])
+            rows.append((record["case"], record["patient"], "case", record["error"]))
         for series in record["series"]:
             if not series["role"]:
-                writer.writerow([record["case"], record["patient"], f"series {series['name']}", series["reason"]])
+                rows.append((record["case"], record["patient"], f"series {series['name']}", series["reason"]))
+    writer.writerows(map(printable, row) for row in rows)
     return text.getvalue()
 
 

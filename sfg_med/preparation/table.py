@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from pathlib import Path
 
+from sfg_med.data.rows import listed_path, read_rows
+from sfg_med.data.walk import exists
 from sfg_med.errors import SfgMedError
 from sfg_med.preparation.inputs import CT, MASK, MR, SEG, Source
 
@@ -23,27 +23,18 @@ def read_table(path: Path) -> list[Source]:
     Raises:
         SfgMedError: if it cannot be read, or lacks the columns.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SfgMedError(path, "a CSV of cases in UTF-8", str(error), "save it again") from error
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    header = [cell.strip().lower() for cell in next(reader, [])]
+    lines = read_rows(path, "a CSV of cases")
+    header = [cell.strip().lower() for cell in lines[0]] if lines else []
     if MR not in header or not {"case", "patient"} & set(header):
         expected, found = f"columns {', '.join(_COLUMNS)} (case or patient, and mr)", ", ".join(header) or "nothing"
         raise SfgMedError(path, expected, found, "correct the first row")
-    rows = [
-        dict(zip(header, (cell.strip() for cell in row), strict=False)) for row in reader if any(map(str.strip, row))
-    ]
+    rows = [dict(zip(header, (cell.strip() for cell in row), strict=False)) for row in lines[1:]]
     return [_source(path, row, number) for number, row in enumerate(rows, start=2)]
 
 
 def _source(path: Path, row: dict[str, str], number: int) -> Source:
     case = row.get("case") or row.get("patient") or f"row_{number}"
-    # abspath, not resolve: a link keeps its name
-    given = {role: path.parent / Path(row[role]).expanduser() for role in _ROLES if row.get(role)}
-    files = {role: Path(os.path.abspath(file)) for role, file in given.items()}  # noqa: PTH100
-    missing = next((f"{role} {file}" for role, file in files.items() if not file.exists()), "")
+    files = {role: listed_path(path.parent, row[role]) for role in _ROLES if row.get(role)}
+    missing = next((f"{role} {file}" for role, file in files.items() if not exists(file)), "")
     problem = str(SfgMedError(f"{path}, case {case}", "paths that exist", missing, "correct it")) if missing else ""
     return Source(case, row.get("patient") or case, files, problem)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from sfg_med.data.volumes import VOLUME_SUFFIXES
+from sfg_med.data.walk import exists, real
 from sfg_med.errors import SfgMedError
 from sfg_med.spec import ModelSpec
 
@@ -26,14 +27,14 @@ def read_json(path: Path, expected: str) -> Any:
     except OSError as error:
         found = error.strerror or "an unreadable file"
         raise SfgMedError(path, expected, found, "check the path") from error
-    except ValueError as error:
-        raise SfgMedError(path, expected, f"no JSON ({error})", "write it again") from error
+    except (ValueError, RecursionError) as error:
+        raise SfgMedError(path, expected, f"no JSON ({error})"[:300], "write it again") from error
 
 
-def find_volume(folder: Path, stem: str) -> Path | None:
-    """Path of ``<folder>/<stem>`` with any suffix of a volume, or ``None``."""
+def find_volumes(folder: Path, stem: str) -> list[Path]:
+    """Paths of ``<folder>/<stem>`` with whatever suffix of a volume."""
     paths = (folder / f"{stem}{suffix}" for suffix in VOLUME_SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
+    return [path for path in paths if exists(path) and not path.is_dir()]
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,24 @@ class Predictions:
     def name_by_input(self) -> dict[Path, str]:
         """Input file to case name, from the manifest."""
         sources = ((record.get("input"), name) for name, record in self.records.items())
-        return {Path(source).resolve(): name for source, name in sources if source}
+        return {real(Path(source)): name for source, name in sources if source}
 
     def file(self, case: str, task: str) -> Path | None:
-        """File of one case and output key (a task, or ``ct_std``), if it is there.
+        """File of one case and output key (a task, or ``ct_std``), the first if there are several."""
+        return next(iter(self.all_files(case, task)), None)
+
+    def all_files(self, case: str, task: str) -> list[Path]:
+        """Files that could be meant: where there are several, nobody knows which.
 
         Of a case in the manifest only what that lists: other files may be left of another run.
         """
         record = self.records.get(case)
         if record is not None and "files" in record:
             relative = record["files"].get(task)
-            return self.folder / relative if relative and (self.folder / relative).is_file() else None
+            return [self.folder / relative] if relative and exists(self.folder / relative) else []
         beside = self.folder / f"{case}_{task}"  # for an input case.nii.gz in place of case/mr.nii.gz
-        in_folder = find_volume(self.folder / case, f"{self.spec.input_name}_{task}")
-        return in_folder or find_volume(beside.parent, beside.name)
+        in_folder = find_volumes(self.folder / case, f"{self.spec.input_name}_{task}")
+        return in_folder or find_volumes(beside.parent, beside.name)
 
 
 def open_predictions(folder: Path, spec: ModelSpec | None = None) -> Predictions:
@@ -106,7 +111,8 @@ def _check(manifest: Any) -> None:
     """A manifest may come from anywhere: what it names lies in its folder."""
     dict(manifest.get("model") or {})
     for record in manifest.get("cases", []):
-        for name in (record["case"], *dict(record.get("files") or {}).values()):
+        Path(record.get("input") or "")
+        for name in (record["case"], *(record.get("files") or {}).values()):
             parts = PurePath(name).parts
             if not parts or PurePath(name).is_absolute() or ".." in parts:
                 raise ValueError(f"{name!r}, which is not in the folder")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sfg_med.data.agreement import check_same_grid
 from sfg_med.data.orientation import to_ras
 from sfg_med.data.volumes import Volume, read_volume
+from sfg_med.data.walk import exists
 from sfg_med.report.case_files import Predictions
 from sfg_med.report.references import Case, labels_of_model
 from sfg_med.spec import LabelTask
@@ -73,7 +74,7 @@ class CaseVolumes:
 def open_volumes(predictions: Predictions, case: str, reference: Case | None) -> CaseVolumes:
     """Open a case; the input defines the grid where it still is, else a prediction does."""
     source = predictions.records.get(case, {}).get("input")
-    path = Path(source) if source and Path(source).exists() else None
+    path = Path(source) if source and exists(Path(source)) else None
     if path is None and reference is not None:
         path = reference.files.get(predictions.spec.input_name)
     if path is not None:

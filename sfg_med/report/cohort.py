@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sfg_med.errors import printable
 from sfg_med.inference.plausible import Limits, parse_limits
 from sfg_med.metrics import case_dice_mean
 from sfg_med.report.case_files import Predictions
@@ -118,7 +119,7 @@ class Cohort:
         case, flags, measures = str(record["case"]), tuple(record.get("flags", ())), record.get("measures", {})
         cells = []
         if self.scores:
-            score = self.scores.get(case, {})
+            score = self.scores.get(printable(case), {})
             mae = next((value for name, value in score.items() if name.startswith("mae_")), math.nan)
             cells += [_cell(mae), _cell(case_dice_mean(score) if score else math.nan, 3)]
         if self._std:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sfg_med.data.agreement import check_same_grid
 from sfg_med.data.volumes import Volume, read_volume
-from sfg_med.errors import SfgMedError
+from sfg_med.errors import SfgMedError, printable
 from sfg_med.metrics import Column, Detail, columns, detail_columns, reference_in_unit, score_task, voxel_counts
 from sfg_med.metrics.calibration import ZScores
 from sfg_med.report.case_files import Predictions
@@ -37,7 +37,7 @@ class CaseJob:
         predictions: task name, or that of a map of uncertainty, to file; ``None`` where it is missing.
         spec: model specification, with the tasks to score only.
         value_range: clip range of PSNR and the similarities of HU images in place of the task's own.
-        failure: why predict failed on this case, where the manifest says so.
+        failure: why the case cannot be scored, in one line; empty if it can be tried.
         detail: what is scored beside the contract's columns.
     """
 
@@ -123,15 +123,14 @@ def score_case(job: CaseJob) -> CaseScore:
     score = CaseScore(job.case.name, dict.fromkeys((column.name for column in job.columns), math.nan))
     try:
         if job.failure:
-            raise SfgMedError(
-                job.case.name, "a finished prediction", f"predict failed ({job.failure})", "predict it again"
-            )
-        _score_tasks(job, score)
+            score.error = job.failure
+        else:
+            _score_tasks(job, score)
     except SfgMedError as error:
         score.error = str(error)
     except Exception as error:  # one broken case must not cost the others
-        logger.exception("scoring %s failed", job.case.name)
-        score.error = " ".join(f"{job.case.name}: {type(error).__name__}: {error}".split())
+        logger.debug("scoring %s failed", job.case.name, exc_info=True)
+        score.error = printable(" ".join(f"{job.case.name}: {type(error).__name__}: {error}".split()))
     score.seconds = time.perf_counter() - start
     return score
 
@@ -225,6 +224,17 @@ def _job(
 ) -> CaseJob:
     maps = [*(f"{t.name}_std" for t in spec.image_tasks), *(f"{t.name}_entropy" for t in spec.label_tasks)]
     files = {key: predictions.file(name, key) for key in (*(task.name for task in spec.tasks), *maps)}
+    return CaseJob(case, files, spec, value_range, _failure(predictions, case, name, files))
+
+
+def _failure(predictions: Predictions, case: Case, name: str, keys: Iterable[str]) -> str:
+    """Why a case cannot be scored: predict failed, or nobody knows which of two files is meant."""
     record = predictions.records.get(name, {})
-    failure = str(record.get("error") or "no reason given") if record.get("status") == "failed" else ""
-    return CaseJob(case, files, spec, value_range, failure)
+    if record.get("status") == "failed":
+        found = f"predict failed ({record.get('error') or 'no reason given'})"
+        return str(SfgMedError(case.name, "a finished prediction", found, "predict it again"))
+    for paths in (predictions.all_files(name, key) for key in keys):
+        if len(paths) > 1:
+            found = f"also {paths[1].name}"
+            return str(SfgMedError(paths[0], "one file of each prediction", found, "keep one of them"))
+    return case.problem

@@ -14,6 +14,7 @@ from typing import Any
 
 from sfg_med import __version__
 from sfg_med.data.atomic import atomic_path, write_json
+from sfg_med.errors import printable
 from sfg_med.metrics import DEFINITIONS, case_dice_mean, columns, rank_cases, statistics, trivial_mae
 from sfg_med.metrics.calibration import ZScores
 from sfg_med.processes import worker_processes
@@ -57,7 +58,7 @@ def write_results(
     ):
         table = csv.writer(file)
         table.writerow(["case", *names])
-        table.writerows([s.case, *(_text(s.row[name]) for name in names)] for s in scores if not s.error)
+        table.writerows([printable(s.case), *(_text(s.row[name]) for name in names)] for s in scores if not s.error)
     write_json(output / "summary.json", summary)
     return summary
 

@@ -55,7 +55,8 @@ def render(template: str, target: Path, **values: Any) -> Path:
     )
     environment.undefined = jinja2.StrictUndefined
     environment.filters["number"] = number
-    with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        # names of files may hold bytes that are no UTF-8
         file.writelines(environment.get_template(template).generate(**values))
     return target
 

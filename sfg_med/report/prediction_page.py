@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sfg_med.data.dicom_out.structures import structures_of
-from sfg_med.errors import SfgMedError
+from sfg_med.errors import SfgMedError, printable
 from sfg_med.inference.measures import measure_columns
 from sfg_med.metrics import columns as metric_columns
 from sfg_med.report.case_files import MANIFEST, Predictions, open_predictions
@@ -87,7 +87,7 @@ def write_qc_page(
     truth = references.by_record(predictions) if references else {}
     scores = read_metrics(metrics_csv) if metrics_csv else {}
     # Where the dataset is not one folder per case, the manifest calls its cases by their files.
-    scores |= {record: scores[case.name] for record, case in truth.items() if case.name in scores}
+    scores |= {printable(r): scores[printable(c.name)] for r, c in truth.items() if printable(c.name) in scores}
     cohort = Cohort.of(predictions, records, scores)
     return render(
         "prediction.html.j2",
@@ -131,7 +131,7 @@ def _view(
             reason = f"No pictures: {' '.join(str(error).split())}"
     elif record["status"] == "done":
         reason = f"No pictures: they are drawn for {len(drawn)} cases only, flagged ones first."
-    score = cohort.scores.get(case, {})
+    score = cohort.scores.get(printable(case), {})
     spec = predictions.spec
     shown = tuple(
         (f"{c.title} ({c.unit})" if c.unit else c.title, number(score.get(c.name), 1 if c.unit else 3))
@@ -180,7 +180,7 @@ def _headings(spec: ModelSpec, scored: bool) -> list[str]:
 def _organ_rows(
     spec: ModelSpec, record: Mapping[str, Any], cohort: Cohort, pictures: CasePictures | None
 ) -> tuple[OrganRow, ...]:
-    measures, score = record.get("measures", {}), cohort.scores.get(str(record["case"]), {})
+    measures, score = record.get("measures", {}), cohort.scores.get(printable(str(record["case"])), {})
     groups = _measure_groups(spec)
     pairs = {metric: [c.name for c in metric_columns(spec) if c.metric == metric] for metric in ("dice", "hd95")}
     rows = []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sfg_med.data.cases import MASK, Case, Dataset, find_cases
 from sfg_med.data.volumes import volume_stem
+from sfg_med.data.walk import real
 from sfg_med.errors import SfgMedError
 from sfg_med.report.case_files import Predictions, read_json
 from sfg_med.spec import LabelTask, ModelSpec
@@ -40,7 +41,7 @@ class References:
         source = case.files.get(predictions.spec.input_name)
         if source is None:
             return case.name
-        known = predictions.name_by_input.get(source.resolve())
+        known = predictions.name_by_input.get(real(source))
         if known is not None:
             return known
         stem = source.relative_to(self.dataset.path).parent / volume_stem(source)

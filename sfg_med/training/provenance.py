@@ -88,7 +88,7 @@ def describe_files(files: Sequence[str], former: Mapping[str, Any] | None = None
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
         hashes = list(pool.map(_hash, files))
     lines = sorted(f"{digest}  {'/'.join(Path(name).parts[-2:])}" for digest, name in zip(hashes, files, strict=True))
-    return {**about, "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    return {**about, "sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()}
 
 
 def describe_arrays(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -76,3 +76,31 @@ def test_a_broken_manifest_is_said(tmp_path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(SfgMedError, match=r"manifest\.json"):
         Manifest(tmp_path, {}, [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"case": None}, {"status": 1}, {"finished": None}, {"error": None}, {"seconds": "1"}, {"flags": [1]}),
+        *({"measures": []}, {"measures": {"a": "1"}}, {"measures": {"a": float("inf")}}),
+        *({"files": {"ct": 1}}, {"files": []}),
+    ],
+)
+def test_records_that_are_none_are_one_line(tmp_path, change) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"cases": [{**_record("a"), **change}]}))
+    with pytest.raises(SfgMedError, match=f"a case without {next(iter(change))} as predict writes it"):
+        Manifest(tmp_path, {}, [])
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"cases": [1]}', '{"cases": {"a": 1}}', '{"cases": 1}', "[]", "1"])
+def test_documents_that_are_none_are_one_line(tmp_path, text) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(SfgMedError, match="delete it or choose another -o"):
+        Manifest(tmp_path, {}, [])
+
+
+def test_unknown_keys_are_left_out(tmp_path) -> None:
+    deep = '{"x":' * 400 + "1" + "}" * 400
+    (tmp_path / "manifest.json").write_text(json.dumps({"cases": [_record("a")]})[:-3] + f', "y": {deep}}}]}}')
+    Manifest(tmp_path, {}, []).save()
+    assert _cases(tmp_path) == ["a"]

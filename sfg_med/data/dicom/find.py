@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from sfg_med.data.dicom.geometry import in_order
 from sfg_med.data.dicom.header import Header, is_dicom, read_header
 from sfg_med.data.dicom.reasons import reason
 from sfg_med.data.dicom.series import Series
+from sfg_med.data.walk import walk
 from sfg_med.errors import SfgMedError
 
 
@@ -30,11 +31,8 @@ def find_series(folder: Path, *, recursive: bool = True) -> list[Series]:
         The series, by folder, series number and UID. Files that are DICOM by their name but cannot be read make a
         series of their own, so that nobody misses them.
     """
-    found = []
-    for name, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(f for f in folders if recursive and not f.startswith("."))
-        found += _series_in(Path(name), [f for f in sorted(files) if not f.startswith(".")])
-    return found
+    folders = walk(folder) if recursive else islice(walk(folder), 1)
+    return [series for here, names in folders for series in _series_in(here, names)]
 
 
 def series_at(path: Path) -> Series:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from sfg_med.data.dicom.slices import SIEMENS_B_VALUE, Slice, slices_of
+from sfg_med.data.stored_bytes import check_regular, open_regular
 from sfg_med.errors import SfgMedError
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -67,9 +67,9 @@ def is_dicom(path: Path) -> bool:
     if path.suffix.lower() in DICOM_SUFFIXES:
         return True
     try:
-        with path.open("rb") as file:
+        with open_regular(path, "DICOM") as file:
             return file.read(132)[128:] == b"DICM"
-    except OSError:
+    except SfgMedError:
         return False
 
 
@@ -85,13 +85,14 @@ def read_header(path: Path) -> Header | None:
     Raises:
         SfgMedError: if it cannot be read.
     """
+    check_regular(path, "DICOM")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values that are not quite as the standard wants them are common
             tags = [*map(Tag, _TAGS), SIEMENS_B_VALUE]
             dataset = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
             return _header(path, dataset)
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, InvalidDicomError) as error:
+    except Exception as error:  # pydicom raises whatever a value of a damaged file leads to
         found = f"a damaged one ({' '.join(str(error).split())[:100] or type(error).__name__})"
         raise SfgMedError(path, "a DICOM file", found, "copy or export it again") from error
 

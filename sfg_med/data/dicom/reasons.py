@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -30,7 +31,9 @@ def reason(headers: Sequence[Header]) -> str:
     Args:
         headers: all files of the series, at least one.
     """
-    found = _not_readable(headers) or _copies(headers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of impossible UIDs in several lines
+        found = _not_readable(headers) or _copies(headers)
     if found:
         return found
     slices = [s for header in headers for s in header.slices]

@@ -15,6 +15,8 @@ from pydicom.tag import Tag
 
 # Siemens writes the b-value here where the standard's attribute is missing.
 SIEMENS_B_VALUE = Tag(0x0019, 0x100C)
+# A whole body has two thousand slices, a dynamic series a few thousand frames.
+MAX_FRAMES = 10_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ def slices_of(file: Path, dataset: Dataset, image_uid: str, sop_class: str) -> t
         dataset: its attributes; pixels are not needed.
         image_uid: SOP Instance UID.
         sop_class: SOP Class UID.
+
+    Raises:
+        ValueError: for a number of frames that the file cannot hold.
     """
     shape = (int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0))
     if 0 in shape:
@@ -77,6 +82,8 @@ def slices_of(file: Path, dataset: Dataset, image_uid: str, sop_class: str) -> t
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     count = int(dataset.get("NumberOfFrames") or 1)
+    if not 0 < count <= min(MAX_FRAMES, file.stat().st_size):  # a plane takes a byte at least
+        raise ValueError(f"{count} frames")
     if frames is None and count == 1:
         return (replace(_slice(file, 0, shape, [dataset]), image_uid=image_uid, sop_class=sop_class),)
     frames = [*(frames or []), *[Dataset()] * count][:count]
