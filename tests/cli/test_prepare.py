@@ -100,7 +100,7 @@ def test_one_man_in_three_formats_gives_one_dataset(tmp_path: Path, prepare: Pre
         assert (folder / "overview.png").read_bytes()[:4] == b"\x89PNG"
     splits = json.loads((tmp_path / "out" / "splits.json").read_text())
     assert sorted(len(part) for part in splits.values()) == [1, 1, 1]
-    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+    assert {p.name for p in (tmp_path / "out").glob(".*")} == {".lock"}
 
 
 def test_bad_cases_are_dropped_in_one_line_each(
@@ -148,7 +148,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     monkeypatch.setattr(run_module, "write_overview", interrupt)
     output = tmp_path / "out"
     assert prepare(tmp_path / "in", output, *QUICK) == 130
-    assert sorted(p.name for p in output.iterdir()) == ["a", "dropped.csv", "prepare.json"]
+    assert sorted(p.name for p in output.iterdir()) == [".lock", "a", "dropped.csv", "prepare.json"]
     first = (output / "a/mr.nii.gz").stat().st_mtime_ns
     assert prepare(tmp_path / "in", output, *QUICK) == 0
     assert seen == ["a", "b", "b", "c"]

@@ -48,4 +48,4 @@ def test_scales_beyond_float32_arithmetic_are_refused(scale) -> None:
 
 def test_messages_are_one_printable_line() -> None:
     line = str(SfgMedError("a\nb\x1b[31m\udcff é", "this", "that", "do"))
-    assert line == r"a b\x1b[31m\udcff é: expected this, found that; do"
+    assert line == r"a\nb\x1b[31m\udcff é: expected this, found that; do"
