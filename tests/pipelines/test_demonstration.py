@@ -71,7 +71,9 @@ def test_the_ablation_trains_and_scores_the_variant_that_is_asked_for(tmp_path: 
     assert "$ sfg-med train" not in again.stdout
     assert "$ sfg-med predict" not in again.stdout
     start = tmp_path / "nothing"
-    further = _run("ablation", "--out", str(tmp_path), "--variants", "narrow-anatomy", "--start", str(start), *options)
+    # the network, its voxels and patches are those of the start
+    own = [word for word in options if not word.startswith(("network", "spacing_mm=", "patch_size="))]
+    further = _run("ablation", "--out", str(tmp_path), "--variants", "narrow-anatomy", "--start", str(start), *own)
     assert further.returncode == 0, further.stdout + further.stderr
     run = json.loads((tmp_path / "narrow-anatomy" / "run.json").read_text())
     assert f"initial_weights={start}" in json.dumps(run)
