@@ -59,7 +59,8 @@ def write_inputs(family: Family, data: Path, folder: Path) -> None:
         if not found:
             raise SfgMedError(data / pattern, "a volume", "none", "check --data")
         for path in found:
-            target = folder / f"{path.relative_to(data).as_posix().replace('/', '_')}"
+            name = path.relative_to(data).as_posix().replace("/", "_").removesuffix(".nii.gz")
+            target = folder / f"{name}_input.nii.gz"  # predict takes x_ct for one of its results
             if target.exists():
                 continue
             if family.header is None:
