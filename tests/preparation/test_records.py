@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""By what a changed input is known; DICOM series are in tests/cli/test_prepare.py."""
+"""By what a changed input is known; DICOM series are in tests/cli/test_prepare_again.py."""
 
 from __future__ import annotations
 
