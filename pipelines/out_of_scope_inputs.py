@@ -144,7 +144,7 @@ FAMILIES = (
     Family(
         "pelvis_t2",
         "T2 of the male pelvis (should have none)",
-        ("promise12/*_t2.nii.gz", "prostatex_mpmri/*_t2.nii.gz", *PELVISES[:2]),
+        ("promise12/*_t2.nii.gz", "prostatex_mpmri/px????_t2.nii.gz", *PELVISES[:2]),
     ),
     Family("pelvis_pairs", "simulated MR on real anatomies (should have none)", ("pelvis_pairs/*/mr.nii.gz",)),
     Family(
